@@ -1,0 +1,1 @@
+"""Calibration: which frames, which activation ranges."""

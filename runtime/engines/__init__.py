@@ -1,0 +1,1 @@
+"""Engines: a model that turns frames into saliency maps, behind one protocol."""

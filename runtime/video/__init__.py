@@ -1,0 +1,1 @@
+"""A frame's way: source, fit, infer, render, sinks."""

@@ -1,0 +1,1 @@
+"""PyTorch: networks, datasets, losses, fitting, evaluation, checkpoints, shipped weights."""

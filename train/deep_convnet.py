@@ -1,0 +1,98 @@
+"""The deep convnet of Pan et al., CVPR 2016 (arXiv 1603.00845), its width as a parameter.
+
+Layers as in the authors' deploy prototxt. `width` 1 is the paper's network, 0.5 the half-channel one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..runtime.errors import UsageError
+
+STRIDE = 4
+MIN_SIDE = 32
+
+
+class LocalResponseNorm(nn.LocalResponseNorm):
+    """Across channels, as Caffe and torch have it; it becomes ONNX's own `LRN` node in an export."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        if not torch.onnx.is_in_onnx_export():
+            return super().forward(x.float())
+        attributes = {"alpha": self.alpha, "beta": self.beta, "bias": self.k, "size": self.size}
+        return torch.onnx.ops.symbolic("LRN", (x,), attributes, dtype=x.dtype, shape=x.shape)
+
+
+class DeepConvnet(nn.Module):
+    """Nine convolutions at a quarter of the input's size, and a learned interpolation back to it."""
+
+    def __init__(self, width: float) -> None:
+        """Make the layers; convolutions start by He's fan-in rule, the deconvolution as interpolation.
+
+        Args:
+            width: factor on the channels of conv1 to conv7. conv8 keeps its 32, as in the half version.
+        """
+        super().__init__()
+        c1, c2, c3, c6, c7 = (round(channels * width) for channels in (96, 256, 512, 256, 128))
+        self.conv1 = nn.Conv2d(3, c1, 7, padding=3)
+        self.norm1 = LocalResponseNorm(size=5, alpha=1e-4, beta=0.75, k=1.0)
+        self.conv2 = nn.Conv2d(c1, c2, 5, padding=2)
+        self.conv3 = nn.Conv2d(c2, c3, 3, padding=1)
+        self.conv4 = nn.Conv2d(c3, c3, 5, padding=2)
+        self.conv5 = nn.Conv2d(c3, c3, 5, padding=2)
+        self.conv6 = nn.Conv2d(c3, c6, 7, padding=3)
+        self.conv7 = nn.Conv2d(c6, c7, 11, padding=5)
+        self.conv8 = nn.Conv2d(c7, 32, 11, padding=5)
+        self.conv9 = nn.Conv2d(32, 1, 13, padding=6)
+        self.deconv = nn.ConvTranspose2d(1, 1, 8, stride=STRIDE, padding=2, bias=False)
+        self.pool = nn.MaxPool2d(3, 2, ceil_mode=True)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        self.deconv.weight.data.copy_(bilinear_kernel(8, STRIDE))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the raw map.
+
+        Args:
+            x: (N, 3, H, W), normalised.
+
+        Returns:
+            (N, 1, H, W).
+        """
+        x = self.pool(self.norm1(F.relu(self.conv1(x))))  # (N, c1, H/2, W/2)
+        x = self.pool(F.relu(self.conv2(x)))  # (N, c2, H/4, W/4)
+        for conv in (self.conv3, self.conv4, self.conv5, self.conv6, self.conv7, self.conv8):
+            x = F.relu(conv(x))
+        return self.deconv(self.conv9(x))  # (N, 1, H/4, W/4) -> (N, 1, H, W)
+
+    @staticmethod
+    def map_size_hw(size_hw: tuple[int, int]) -> tuple[int, int]:
+        """Give the map's height and width for an input's.
+
+        Raises:
+            UsageError: the sides are no multiples of 4, or below 32.
+        """
+        if any(side % STRIDE or side < MIN_SIDE for side in size_hw):
+            raise UsageError(
+                f"size {size_hw[0]}x{size_hw[1]}: the deep convnet takes multiples of {STRIDE} from {MIN_SIDE} on"
+            )
+        return size_hw
+
+
+def bilinear_kernel(size: int, stride: int) -> torch.Tensor:
+    """Weights with which a transposed convolution interpolates bilinearly (Shelhamer et al., FCN).
+
+    Returns:
+        (1, 1, size, size), each stride's phase summing to 1.
+    """
+    centre = (size - 1) / 2
+    distance = (torch.arange(size, dtype=torch.float32) - centre).abs() / stride
+    profile = (1 - distance).clamp_min(0)
+    return torch.outer(profile, profile).view(1, 1, size, size)

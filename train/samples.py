@@ -1,0 +1,60 @@
+"""What a dataset holds: one photograph and what people looked at in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fixations:
+    """Where people looked, in pixels of the photograph.
+
+    Attributes:
+        xy: (K, 2) float, x to the right and y down, pixel centres at whole numbers.
+        subject: (K,) int, who looked.
+    """
+
+    xy: NDArray[np.float64]
+    subject: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One photograph, by reference, with its ground truth; pixels are read when they are asked for.
+
+    Attributes:
+        name: relative path without suffix; unique in its dataset.
+        image: the photograph's file.
+        map_file: grey fixation density map, where the dataset has one.
+        fixations: raw fixations, where the dataset has them.
+        size_hw: height and width that the fixations' pixels count in (the stimulus as shown). A
+            photograph of another size or aspect is stretched to it.
+    """
+
+    name: str
+    image: Path
+    map_file: Path | None = None
+    fixations: Fixations | None = None
+    size_hw: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """Samples in a fixed order, and notes on what was left out and why."""
+
+    name: str
+    samples: Sequence[Sample]
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Go through the samples in order."""
+        return iter(self.samples)
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self.samples)

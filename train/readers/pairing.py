@@ -1,0 +1,96 @@
+"""From what a layout found to a checked dataset: sizes, pairs, and notes on what does not fit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ...runtime.errors import InputError
+from ..samples import Fixations, Sample
+from .pixels import read_map, read_photo
+
+ASPECT_TOLERANCE = 0.02
+"""Relative difference of width over height from which a photograph counts as of another aspect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What lies in a dataset's folder, by name, before anything is opened.
+
+    Attributes:
+        photos: the photographs.
+        maps: their density maps.
+        fixations: their raw fixations.
+        sizes_hw: size of the stimuli that the fixations count in, where the layout tells; else the photo's.
+    """
+
+    photos: Mapping[str, Path]
+    maps: Mapping[str, Path] = field(default_factory=dict)
+    fixations: Mapping[str, Fixations] = field(default_factory=dict)
+    sizes_hw: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """One sample, or why there is none; `squashed` where the photograph is of another aspect."""
+
+    sample: Sample | None
+    note: str | None = None
+    squashed: bool = False
+
+
+def checked_samples(found: Found) -> list[Checked]:
+    """Pair by name, open every file once, and tell what fits, in order of the names."""
+    names = sorted({*found.photos, *found.maps, *found.fixations})
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda name: _checked(name, found), names))
+
+
+def _checked(name: str, found: Found) -> Checked:
+    if name not in found.photos:
+        return Checked(sample=None, note=f"{name}: no photograph for its ground truth")
+    if name not in found.maps and name not in found.fixations:
+        return Checked(sample=None, note=f"{name}: no map and no fixations")
+    try:
+        return _opened(name, found)
+    except InputError as error:
+        return Checked(sample=None, note=f"{name}: {error}")
+
+
+def _opened(name: str, found: Found) -> Checked:
+    """Read the photograph and the map once, for their sizes and to see that they are whole."""
+    photo_hw = read_photo(found.photos[name]).shape[:2]
+    sample = Sample(name=name, image=found.photos[name], fixations=found.fixations.get(name))
+    sizes = [found.sizes_hw.get(name, photo_hw)] if sample.fixations else []
+    if name in found.maps:
+        sample = replace(sample, map_file=found.maps[name])
+        values = read_map(found.maps[name])
+        sizes.append(values.shape)
+        if values.max() == 0:
+            return Checked(sample=None, note=f"{name}: the map is empty")
+    if sample.fixations is not None and len(sample.fixations.xy) == 0:
+        return Checked(sample=None, note=f"{name}: no fixations within the stimulus")
+    size_hw = sizes[0]
+    if any(_other_aspect(photo_hw, size) for size in sizes):
+        note = (
+            f"{name}: photograph {_text(photo_hw)}, ground truth {_text(size_hw)}: another aspect, stretched"
+        )
+        return Checked(sample=replace(sample, size_hw=size_hw), note=note, squashed=True)
+    return Checked(sample=replace(sample, size_hw=size_hw))
+
+
+def _other_aspect(first_hw: tuple[int, ...], second_hw: tuple[int, ...]) -> bool:
+    ratio = (first_hw[1] / first_hw[0]) / (second_hw[1] / second_hw[0])
+    return not 1 - ASPECT_TOLERANCE <= ratio <= 1 + ASPECT_TOLERANCE
+
+
+def _text(size_hw: tuple[int, ...]) -> str:
+    return f"{size_hw[1]}x{size_hw[0]}"
+
+
+def notes_of(checked: list[Checked], *, stretch: bool) -> Iterator[str]:
+    """Give the notes that stand; those on another aspect only where it was not meant so."""
+    return (one.note for one in checked if one.note and not (stretch and one.squashed))

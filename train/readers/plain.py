@@ -1,0 +1,86 @@
+"""The plain layout: images, and fixations.csv or maps of the same names.
+
+    photos/                            photos/
+      images/001.jpg                     images/val/001.jpg
+      fixations.csv                      maps/val/001.jpg
+
+The table has a header and the columns `image,subject,x,y`, `image` being the path below `images`; more
+columns, such as `start_ms,duration_ms`, may follow. x and y are in pixels of the photograph.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+import numpy as np
+
+from ...runtime.errors import InputError
+from ..samples import Fixations
+from .pairing import Found
+from .pixels import images_in
+
+TABLE = "fixations.csv"
+COLUMNS = ("image", "subject", "x", "y")
+
+Item = TypeVar("Item")
+
+
+def is_plain(root: Path) -> bool:
+    """Tell whether the folder has this layout."""
+    return (root / TABLE).is_file() or ((root / "images").is_dir() and (root / "maps").is_dir())
+
+
+def find_plain(root: Path, split: str | None) -> Found:
+    """List what lies in the folder.
+
+    Args:
+        root: the dataset's folder.
+        split: a folder below `images` and `maps`, such as `val`; all where it is None.
+
+    Raises:
+        InputError: the table cannot be understood.
+    """
+    photos = _below(images_in(root / "images"), split)
+    maps = _below(images_in(root / "maps"), split)
+    table = root / TABLE
+    fixations = _below(read_table(table), split) if table.is_file() else {}
+    return Found(photos=photos, maps=maps, fixations=fixations)
+
+
+def read_table(path: Path) -> dict[str, Fixations]:
+    """Read a table of fixations.
+
+    Returns:
+        Fixations by the image's relative path without suffix.
+
+    Raises:
+        InputError: a column is missing, or a row is not numbers.
+    """
+    rows: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        if not set(COLUMNS) <= set(reader.fieldnames or ()):
+            found = ",".join(reader.fieldnames or ())
+            raise InputError(f"{path}: columns are {found}, expected {','.join(COLUMNS)}")
+        for row in reader:
+            name = PurePosixPath(row["image"]).with_suffix("").as_posix()
+            try:
+                rows[name].append((float(row["x"]), float(row["y"]), row["subject"]))
+            except (TypeError, ValueError) as error:
+                raise InputError(f"{path}, line {reader.line_num}: {error}. x and y are numbers") from error
+    return {name: _fixations(points) for name, points in rows.items()}
+
+
+def _fixations(points: list[tuple[float, float, str]]) -> Fixations:
+    """Number the subjects in the order of their names."""
+    _, subject = np.unique([label for _, _, label in points], return_inverse=True)
+    xy = np.array([(x, y) for x, y, _ in points], np.float64)
+    return Fixations(xy=xy, subject=subject.astype(np.int64))
+
+
+def _below(items: dict[str, Item], split: str | None) -> dict[str, Item]:
+    prefix = f"{split}/" if split else ""
+    return {name[len(prefix) :]: item for name, item in items.items() if name.startswith(prefix)}

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.metrics import pixels_of
+
 TRUNCATE_SIGMAS = 4.0
 """The Gaussian is cut off at this many sigmas; what lies beyond is 6e-5 of it in each direction."""
 
@@ -23,10 +25,8 @@ def fixation_counts(xy: NDArray[np.floating[Any]], size_hw: tuple[int, int]) -> 
     Returns:
         (h, w) whole numbers.
     """
-    column, row = np.rint(xy.reshape(-1, 2)).astype(np.intp).T
-    inside = (row >= 0) & (row < size_hw[0]) & (column >= 0) & (column < size_hw[1])
     counts = np.zeros(size_hw, np.float32)
-    np.add.at(counts, (row[inside], column[inside]), 1.0)
+    np.add.at(counts, pixels_of(xy, size_hw), 1.0)
     return counts
 
 

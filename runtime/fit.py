@@ -44,20 +44,26 @@ def window_of(frame_hw: tuple[int, int], size_hw: tuple[int, int], fit: Fit) -> 
     )
 
 
-def fit_frame(frame_bgr: NDArray[np.uint8], size_hw: tuple[int, int], fit: Fit) -> NDArray[np.uint8]:
+def fit_frame(
+    frame_bgr: NDArray[np.uint8],
+    size_hw: tuple[int, int],
+    fit: Fit,
+    shown_hw: tuple[int, int] | None = None,
+) -> NDArray[np.uint8]:
     """Bring a frame to the network's size, on black where `fit` is `pad`.
 
     Args:
         frame_bgr: (H', W', 3), 0 to 255.
         size_hw: H and W of the result, in pixels.
         fit: how, as in the contract.
+        shown_hw: the aspect that people see the frame at, where its pixels are not square.
 
     Returns:
         (H, W, 3) BGR; the argument itself where nothing is to be done.
     """
     if fit == "stretch":
         return resize(frame_bgr, size_hw)
-    inner_hw = _inner_hw(frame_bgr.shape[:2], size_hw)
+    inner_hw = _inner_hw(shown_hw or frame_bgr.shape[:2], size_hw)
     inner = resize(frame_bgr, inner_hw)
     if inner_hw == size_hw:
         return inner
@@ -68,19 +74,31 @@ def fit_frame(frame_bgr: NDArray[np.uint8], size_hw: tuple[int, int], fit: Fit) 
 
 
 def crop_map(saliency: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
-    """Cut from a map the part that shows the frame.
+    """Cut from a map the part that shows the frame: its edges are the frame's edges.
 
     Args:
         saliency: (h, w), 0 to 1.
-        window: as `window_of` gave it. Its edges are rounded outwards to whole cells.
+        window: as `window_of` gave it.
 
     Returns:
-        A view of the map, at least one cell in size.
+        (h', w'), one cell at least. A view where the window's edges fall on cells; where they cut cells, a
+        bilinear resampling on a grid as fine as the map's, so that nothing is shifted.
     """
     height, width = saliency.shape
-    top, left = int(window.top * height), int(window.left * width)
-    bottom, right = int(np.ceil(window.bottom * height)), int(np.ceil(window.right * width))
-    return saliency[top:bottom, left:right]
+    top, bottom = (round(edge * height, 6) for edge in (window.top, window.bottom))
+    left, right = (round(edge * width, 6) for edge in (window.left, window.right))
+    if all(edge.is_integer() for edge in (top, bottom, left, right)):
+        return saliency[int(top) : int(bottom), int(left) : int(right)]
+    rows, columns = int(np.ceil(bottom - top)), int(np.ceil(right - left))
+    row_step, column_step = (bottom - top) / rows, (right - left) / columns
+    cell_of_pixel = np.array(  # (x, y) of the map at the centre of each cell of the crop
+        [[column_step, 0, left + (column_step - 1) / 2], [0, row_step, top + (row_step - 1) / 2]]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    cropped = cv2.warpAffine(
+        saliency, cell_of_pixel, (columns, rows), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+    return cropped.astype(np.float32, copy=False)
 
 
 def resize(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:

@@ -11,9 +11,9 @@ Conventions, those of pysaliency and of the MIT/Tübingen benchmark where they a
 - A map is a float array (h, w). It is read as it is; where its minimum is below 0, it is shifted up to 0
   before it is taken as a density, and a map that sums to 0 is taken as the uniform density.
 - A prediction of another size than the ground truth is resized to it bilinearly (`resize_map`).
-- Fixations are (K, 2) float x, y in pixels of the stimulus, pixel centres at whole numbers: each is rounded
-  to the nearest pixel (pysaliency truncates; the two agree on whole numbers). Those outside are left out.
-  Every fixation counts, also where two fall on one pixel (the MIT benchmark's code counts such pixels once).
+- Fixations are (K, 2) float x, y in pixels of the stimulus; the first pixel covers 0 to 1, so each falls
+  into the pixel of its floor. Those outside are left out. Every fixation counts, also where two fall into
+  one pixel (the MIT benchmark's code counts such a pixel once).
 - A constant map scores a CC and an NSS of 0 and an AUC of 0.5. Without fixations the metrics that need them
   are NaN: undefined, to be left out of a mean.
 """
@@ -224,16 +224,16 @@ def resize_map(saliency: FloatMap, size_hw: tuple[int, ...]) -> FloatMap:
 
 
 def pixels_of(xy: FloatMap, size_hw: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Round fixations to pixels, and leave out those that fall outside.
+    """Tell into which pixels fixations fall, and leave out those that fall outside.
 
     Args:
-        xy: (K, 2), pixel centres at whole numbers.
+        xy: (K, 2), the first pixel covering 0 to 1.
         size_hw: height and width of the stimulus, in pixels.
 
     Returns:
         Rows and columns, (K',) each.
     """
-    column, row = np.floor(xy.reshape(-1, 2) + 0.5).astype(np.intp).T
+    column, row = np.floor(xy.reshape(-1, 2)).astype(np.intp).T
     inside = (row >= 0) & (row < size_hw[0]) & (column >= 0) & (column < size_hw[1])
     return row[inside], column[inside]
 

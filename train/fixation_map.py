@@ -18,8 +18,8 @@ def fixation_counts(xy: NDArray[np.floating[Any]], size_hw: tuple[int, int]) -> 
     """Count the fixations in each pixel.
 
     Args:
-        xy: (K, 2), x to the right and y down, pixel centres at whole numbers; each is rounded to the
-            nearest pixel. Those that fall outside are left out.
+        xy: (K, 2), x to the right and y down, the first pixel covering 0 to 1. Those that fall outside are
+            left out.
         size_hw: height and width of the stimulus that `xy` counts in, in pixels.
 
     Returns:

@@ -15,7 +15,7 @@ class Fixations:
     """Where people looked, in pixels of the photograph.
 
     Attributes:
-        xy: (K, 2) float, x to the right and y down, pixel centres at whole numbers.
+        xy: (K, 2) float, x to the right and y down; the first pixel covers 0 to 1, as in pysaliency.
         subject: (K,) int, who looked.
     """
 

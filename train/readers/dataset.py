@@ -8,8 +8,12 @@ from pathlib import Path
 
 from ...runtime.errors import InputError, UsageError
 from ..samples import Dataset
+from .cat2000 import find_cat2000, is_cat2000
+from .mit1003 import find_mit1003, is_mit1003
+from .osie import find_osie, is_osie
 from .pairing import Found, checked_samples, notes_of
 from .plain import find_plain, is_plain
+from .salicon import find_salicon, is_salicon
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +25,10 @@ class Layout:
 
 
 LAYOUTS: dict[str, Layout] = {
+    "salicon": Layout(fits=is_salicon, find=find_salicon),
+    "cat2000": Layout(fits=is_cat2000, find=find_cat2000),
+    "mit1003": Layout(fits=is_mit1003, find=find_mit1003),
+    "osie": Layout(fits=is_osie, find=find_osie),
     "plain": Layout(fits=is_plain, find=find_plain),
 }
 
@@ -65,6 +73,21 @@ def read_dataset(
     if not samples:
         raise InputError(f"{root}: no photograph with ground truth{_why_none(notes)}")
     return Dataset(name="/".join(filter(None, (root.name, split))), samples=samples, notes=notes)
+
+
+def read_names(path: Path) -> frozenset[str]:
+    """Read a list of samples: one name a line, with or without suffix; empty lines are passed over.
+
+    Raises:
+        InputError: the file cannot be read, or names nothing.
+    """
+    try:
+        names = frozenset(line.strip() for line in path.read_text(encoding="utf-8").splitlines()) - {""}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}. Give a text file with one name a line") from error
+    if not names:
+        raise InputError(f"{path} names nothing. Give a text file with one name a line")
+    return names
 
 
 def _layout_name(root: Path, layout: str | None) -> str:

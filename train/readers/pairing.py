@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...runtime.errors import InputError
 from ..samples import Fixations, Sample
@@ -62,24 +65,37 @@ def _checked(name: str, found: Found) -> Checked:
 
 def _opened(name: str, found: Found) -> Checked:
     """Read the photograph and the map once, for their sizes and to see that they are whole."""
-    photo_hw = read_photo(found.photos[name]).shape[:2]
-    sample = Sample(name=name, image=found.photos[name], fixations=found.fixations.get(name))
-    sizes = [found.sizes_hw.get(name, photo_hw)] if sample.fixations else []
-    if name in found.maps:
-        sample = replace(sample, map_file=found.maps[name])
-        values = read_map(found.maps[name])
-        sizes.append(values.shape)
-        if values.max() == 0:
+    photo_hw = _size_hw(read_photo(found.photos[name]))
+    truth_hw = photo_hw
+    map_file = found.maps.get(name)
+    if map_file is not None:
+        values = read_map(map_file)
+        truth_hw = _size_hw(values)
+        if not values.any():
             return Checked(sample=None, note=f"{name}: the map is empty")
-    if sample.fixations is not None and len(sample.fixations.xy) == 0:
-        return Checked(sample=None, note=f"{name}: no fixations within the stimulus")
-    size_hw = sizes[0]
-    if any(_other_aspect(photo_hw, size) for size in sizes):
-        note = (
-            f"{name}: photograph {_text(photo_hw)}, ground truth {_text(size_hw)}: another aspect, stretched"
-        )
-        return Checked(sample=replace(sample, size_hw=size_hw), note=note, squashed=True)
-    return Checked(sample=replace(sample, size_hw=size_hw))
+    fixations = found.fixations.get(name)
+    if fixations is not None:
+        truth_hw = found.sizes_hw.get(name, photo_hw)
+        fixations = _within(fixations, truth_hw)
+        if not len(fixations.xy):
+            return Checked(sample=None, note=f"{name}: no fixations within the stimulus")
+    sample = Sample(
+        name=name, image=found.photos[name], map_file=map_file, fixations=fixations, size_hw=truth_hw
+    )
+    if not _other_aspect(photo_hw, truth_hw):
+        return Checked(sample=sample)
+    note = f"{name}: the photograph is {_text(photo_hw)}, its ground truth {_text(truth_hw)}: another aspect"
+    return Checked(sample=sample, note=f"{note}, stretched", squashed=True)
+
+
+def _within(fixations: Fixations, size_hw: tuple[int, int]) -> Fixations:
+    x, y = fixations.xy.T
+    inside = (x >= 0) & (x < size_hw[1]) & (y >= 0) & (y < size_hw[0])
+    return Fixations(xy=fixations.xy[inside], subject=fixations.subject[inside])
+
+
+def _size_hw(image: NDArray[np.uint8] | NDArray[np.float32]) -> tuple[int, int]:
+    return image.shape[0], image.shape[1]
 
 
 def _other_aspect(first_hw: tuple[int, ...], second_hw: tuple[int, ...]) -> bool:

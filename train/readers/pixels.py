@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from ...runtime.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+Item = TypeVar("Item")
 
 
 def read_photo(path: Path) -> NDArray[np.uint8]:
@@ -38,13 +41,27 @@ def read_map(path: Path) -> NDArray[np.float32]:
 
 
 def images_in(folder: Path) -> dict[str, Path]:
-    """List the images below a folder, sorted by name.
+    """List the images below a folder, sorted by name; none where there is no folder.
 
     Returns:
         Files by their relative path without suffix, with forward slashes.
+
+    Raises:
+        InputError: two images differ only by suffix.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
+    images: dict[str, Path] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in images:
+            raise InputError(f"{images[name]} and {path.name} have one name. Rename or remove one of them")
+        images[name] = path
+    return images
+
+
+def below(items: dict[str, Item], split: str | None) -> dict[str, Item]:
+    """Keep what lies in the folder `split`, and name it from there; all where it is None."""
+    prefix = f"{split}/" if split else ""
+    return {name[len(prefix) :]: item for name, item in items.items() if name.startswith(prefix)}
 
 
 def _read(path: Path, flags: int) -> NDArray[np.uint8]:

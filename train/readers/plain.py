@@ -4,8 +4,9 @@
       images/001.jpg                     images/val/001.jpg
       fixations.csv                      maps/val/001.jpg
 
-The table has a header and the columns `image,subject,x,y`, `image` being the path below `images`; more
-columns, such as `start_ms,duration_ms`, may follow. x and y are in pixels of the photograph.
+Without `images`, the photographs lie beside the table. The table has a header and the columns
+`image,subject,x,y`, `image` being the path below `images`; more columns, such as `start_ms,duration_ms`, may
+follow. x and y are in pixels of the photograph. A split is a folder below `images` and `maps`.
 """
 
 from __future__ import annotations
@@ -13,19 +14,16 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
 import numpy as np
 
 from ...runtime.errors import InputError
 from ..samples import Fixations
 from .pairing import Found
-from .pixels import images_in
+from .pixels import below, images_in
 
 TABLE = "fixations.csv"
 COLUMNS = ("image", "subject", "x", "y")
-
-Item = TypeVar("Item")
 
 
 def is_plain(root: Path) -> bool:
@@ -43,10 +41,11 @@ def find_plain(root: Path, split: str | None) -> Found:
     Raises:
         InputError: the table cannot be understood.
     """
-    photos = _below(images_in(root / "images"), split)
-    maps = _below(images_in(root / "maps"), split)
+    images = root / "images"
+    photos = below(images_in(images if images.is_dir() else root), split)
+    maps = below(images_in(root / "maps"), split)
     table = root / TABLE
-    fixations = _below(read_table(table), split) if table.is_file() else {}
+    fixations = below(read_table(table), split) if table.is_file() else {}
     return Found(photos=photos, maps=maps, fixations=fixations)
 
 
@@ -79,8 +78,3 @@ def _fixations(points: list[tuple[float, float, str]]) -> Fixations:
     _, subject = np.unique([label for _, _, label in points], return_inverse=True)
     xy = np.array([(x, y) for x, y, _ in points], np.float64)
     return Fixations(xy=xy, subject=subject.astype(np.int64))
-
-
-def _below(items: dict[str, Item], split: str | None) -> dict[str, Item]:
-    prefix = f"{split}/" if split else ""
-    return {name[len(prefix) :]: item for name, item in items.items() if name.startswith(prefix)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +58,7 @@ class Dataset:
     def __len__(self) -> int:
         """Count the samples."""
         return len(self.samples)
+
+    def first(self, count: int | None) -> Dataset:
+        """Keep the first samples; all where `count` is None."""
+        return replace(self, samples=self.samples[:count])

@@ -1,0 +1,218 @@
+"""The official figures of a model on a dataset, beside those of a centre prior and of other people.
+
+- model: every map is cut to the photograph and resized to the stimulus.
+- centre prior: for each image, the mean ground truth of all other images, with 1 % of the uniform density.
+- inter-observer: the people who looked are parted at random; the blurred fixations of one half predict those
+  of the other, and the other way round. A tenth of the centre prior is mixed in. It takes half the people,
+  so it is a low estimate of what is possible.
+
+The information gain is over the centre prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..runtime import metrics
+from ..runtime.engines.engine import Engine
+from ..runtime.errors import ArtifactError, InputError
+from ..runtime.fit import crop_map, fit_frame, window_of
+from .baselines import CentrePrior, FixationPool, on_grid, split_observers
+from .fixation_map import fixation_map
+from .read_sample import SIGMA_OF_WIDTH
+from .readers import read_map, read_photo
+from .samples import Dataset, Fixations, Sample
+
+Map = metrics.FloatMap
+Predictor = Callable[[Sample], Map]
+Progress = Callable[[Iterable[Sample], str], Iterable[Sample]]
+
+METRICS = ("CC", "KLDiv", "SIM", "NSS", "AUC-Judd", "AUC-Borji", "sAUC", "IG")
+MODEL, PRIOR, OBSERVERS = "model", "centre prior", "inter-observer"
+RESAMPLES = 2000
+PRIOR_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """How to evaluate.
+
+    Attributes:
+        sigma_px: of the Gaussian that blurs raw fixations, in pixels of the stimulus; where it is None,
+            14/640 of the stimulus' width. Maps from files are taken as they are.
+        seed: of all that is drawn: pixels, other images' fixations, halves of observers, resampled images.
+    """
+
+    sigma_px: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A mean over images with its 95 % bootstrap interval, and over how many images it was defined."""
+
+    mean: float
+    low: float
+    high: float
+    images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Scores of each image.
+
+    Attributes:
+        names: of the images, (n,).
+        scores: by line (`MODEL`, `PRIOR`, `OBSERVERS`), (n, m) in order of `METRICS`; NaN where undefined.
+        seed: for the bootstrap.
+    """
+
+    names: Sequence[str]
+    scores: Mapping[str, NDArray[np.float64]]
+    seed: int
+
+    def estimates(self, line: str) -> dict[str, Estimate]:
+        """Average a line's metrics; those that are undefined for all images are left out."""
+        columns = zip(METRICS, self.scores[line].T, strict=True)
+        return {name: _estimate(column, self.seed) for name, column in columns if not np.isnan(column).all()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Truth:
+    """What people looked at in one image, and what its scores are relative to."""
+
+    map: Map
+    xy: NDArray[np.float64] | None
+    others_xy: NDArray[np.float64]
+    prior: Map
+    seed: int
+
+
+def predictor_of(engine: Engine) -> Predictor:
+    """Give the function from a sample to the engine's map of it, fitted as at run time."""
+
+    contract = engine.contract
+
+    def predict(sample: Sample) -> Map:
+        photo = read_photo(sample.image)
+        shown_hw = sample.size_hw or photo.shape[:2]
+        frame = fit_frame(photo, contract.size_hw, contract.fit, shown_hw)
+        frames = np.repeat(frame[None], contract.batch[0], axis=0)
+        saliency = engine.infer(frames)[0]
+        if not np.isfinite(saliency).all():
+            raise ArtifactError(
+                f"{sample.name}: the model's map is not finite. Train or export the model again"
+            )
+        return crop_map(saliency, window_of(shown_hw, contract.size_hw, contract.fit))
+
+    return predict
+
+
+def evaluate(
+    predict: Predictor, dataset: Dataset, config: EvaluationConfig, progress: Progress
+) -> Evaluation:
+    """Score a model and its baselines on a dataset.
+
+    Args:
+        predict: gives a (h, w) map of the whole stimulus, any size and range.
+        dataset: with maps, fixations or both.
+        config: how.
+        progress: wraps the samples, with a description, to show how far it is.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    samples = list(dataset)
+    grids = [on_grid(truth_map(sample, config)) for sample in progress(samples, "centre prior")]
+    prior = CentrePrior.of(grids)
+    pool = FixationPool.of([sample.fixations for sample in samples], [_size_hw(sample) for sample in samples])
+    rows: dict[str, list[NDArray[np.float64]]] = {MODEL: [], PRIOR: [], OBSERVERS: []}
+    for index, sample in enumerate(progress(samples, "evaluating")):
+        seed = config.seed + index
+        truth = _Truth(
+            map=truth_map(sample, config),
+            xy=sample.fixations.xy if sample.fixations else None,
+            others_xy=pool.others(index, _size_hw(sample), config.seed),
+            prior=prior.without(index),
+            seed=seed,
+        )
+        rows[MODEL].append(_scores(predict(sample), truth))
+        rows[PRIOR].append(_scores(truth.prior, truth))
+        rows[OBSERVERS].append(_observer_scores(sample, truth, config))
+    scores = {line: np.stack(values) for line, values in rows.items()}
+    return Evaluation(names=[sample.name for sample in samples], scores=scores, seed=config.seed)
+
+
+def truth_map(sample: Sample, config: EvaluationConfig) -> NDArray[np.float32]:
+    """Read a sample's density map at the stimulus' size, or blur its fixations to one.
+
+    Returns:
+        (h, w), any scale.
+
+    Raises:
+        InputError: the file cannot be read, or the sample has no ground truth.
+    """
+    if sample.map_file is not None:
+        return metrics.resize_map(read_map(sample.map_file), _size_hw(sample)).astype(np.float32)
+    if sample.fixations is None:
+        raise InputError(f"{sample.name} has neither a map nor fixations. Leave it out")
+    return _blurred(sample.fixations, _size_hw(sample), config)
+
+
+def _scores(prediction: Map, truth: _Truth) -> NDArray[np.float64]:
+    """Compute all metrics of one map, in order of `METRICS`."""
+    saliency = metrics.resize_map(prediction, truth.map.shape)
+    against_map = [measure(saliency, truth.map) for measure in (metrics.cc, metrics.kldiv, metrics.sim)]
+    if truth.xy is None:
+        return np.array(against_map + [np.nan] * (len(METRICS) - len(against_map)))
+    against_fixations = [
+        metrics.nss(saliency, truth.xy),
+        metrics.auc_judd(saliency, truth.xy),
+        metrics.auc_borji(saliency, truth.xy, seed=truth.seed),
+        metrics.auc_shuffled(saliency, truth.xy, truth.others_xy),
+        metrics.information_gain(saliency, truth.prior, truth.xy),
+    ]
+    return np.array(against_map + against_fixations)
+
+
+def _observer_scores(sample: Sample, truth: _Truth, config: EvaluationConfig) -> NDArray[np.float64]:
+    """Let each half of the observers predict the other; the mean of both ways."""
+    halves = split_observers(sample.fixations, truth.seed) if sample.fixations else None
+    if halves is None:
+        return np.full(len(METRICS), np.nan)
+    blurred = [_blurred(half, _size_hw(sample), config) for half in halves]
+    there, back = (
+        _scores(_with_prior(blurred[0], truth.prior), replace(truth, map=blurred[1], xy=halves[1].xy)),
+        _scores(_with_prior(blurred[1], truth.prior), replace(truth, map=blurred[0], xy=halves[0].xy)),
+    )
+    return (there + back) / 2
+
+
+def _with_prior(observed: Map, prior: Map) -> Map:
+    """Mix some of the prior in: few people leave most pixels at 0, which KLDiv and IG would not forgive."""
+    wide = metrics.density(metrics.resize_map(prior, observed.shape))
+    return (1 - PRIOR_SHARE) * metrics.density(observed) + PRIOR_SHARE * wide
+
+
+def _blurred(fixations: Fixations, size_hw: tuple[int, int], config: EvaluationConfig) -> NDArray[np.float32]:
+    sigma_px = SIGMA_OF_WIDTH * size_hw[1] if config.sigma_px is None else config.sigma_px
+    return fixation_map(fixations.xy, size_hw, sigma_px)
+
+
+def _size_hw(sample: Sample) -> tuple[int, int]:
+    if sample.size_hw is not None:
+        return sample.size_hw
+    height, width = read_photo(sample.image).shape[:2]
+    return height, width
+
+
+def _estimate(scores: NDArray[np.float64], seed: int) -> Estimate:
+    """Average over the images where a score is defined, and resample these for the interval."""
+    defined = scores[~np.isnan(scores)]
+    drawn = np.random.default_rng(seed).integers(0, len(defined), (RESAMPLES, len(defined)))
+    low, high = np.percentile(defined[drawn].mean(axis=1), [2.5, 97.5])
+    return Estimate(mean=float(defined.mean()), low=float(low), high=float(high), images=len(defined))

@@ -33,6 +33,34 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def temporary_beside(path: Path) -> Path:
+    """Make an empty file in `path`'s folder, to be renamed to `path` or removed by the caller.
+
+    Raises:
+        OutputError: `path` is a folder, or its folder is missing, read-only or full.
+    """
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder. Give a file name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}. Choose a folder that is writable"
+        ) from error
+    os.close(handle)
+    return Path(name)
+
+
+def check_writable(path: Path) -> None:
+    """Find out, before any work is done, whether a file can be written.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    temporary_beside(path).unlink()
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, and rename it to `path` when the block ends well.
@@ -42,13 +70,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder is missing, read-only or full.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}. Choose a folder that is writable") from error
-    os.close(handle)
-    temporary = Path(name)
+    temporary = temporary_beside(path)
     try:
         yield temporary
         temporary.chmod(0o644)
@@ -70,7 +92,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}. Choose a folder that is writable") from error
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}. Choose a folder that is writable"
+        ) from error
     try:
         yield temporary
         temporary.chmod(0o755)
@@ -82,7 +106,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def _replace_folder(new: Path, path: Path) -> None:
-    """Rename `new` to `path`; a folder cannot be renamed over a full one, so the old one steps aside first."""
+    """Rename `new` to `path`; no folder can be renamed over a full one: the old one steps aside."""
     if not path.exists():
         new.replace(path)
         return
@@ -118,3 +142,18 @@ def read_json(path: Path) -> Any:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise ArtifactError(f"{path} is not JSON: {error}. Make it again with saliency-export") from error
+
+
+def refuse_pickle(path: Path) -> None:
+    """Refuse a file that looks like a pickle, bare or zipped as torch writes it, without loading it.
+
+    Raises:
+        ArtifactError: it begins like one, or its suffix is one of theirs.
+    """
+    with path.open("rb") as file:
+        start = file.read(2)
+    is_pickle = start[:1] == b"\x80" or (start == b"PK" and path.suffix != ".zip")
+    if is_pickle or path.suffix in {".pt", ".pth", ".pkl", ".pickle", ".ckpt"}:
+        raise ArtifactError(
+            f"{path} is a pickle, which can run any code when it is loaded: refused. Give a .safetensors file"
+        )

@@ -21,8 +21,13 @@ class LocalResponseNorm(nn.LocalResponseNorm):
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         if not torch.onnx.is_in_onnx_export():
             return super().forward(x.float())
-        attributes = {"alpha": self.alpha, "beta": self.beta, "bias": self.k, "size": self.size}
-        return torch.onnx.ops.symbolic("LRN", (x,), attributes, dtype=x.dtype, shape=x.shape)
+        return torch.onnx.ops.symbolic(
+            "LRN",
+            (x,),
+            {"alpha": self.alpha, "beta": self.beta, "bias": self.k, "size": self.size},
+            dtype=x.dtype,
+            shape=x.shape,
+        )
 
 
 class DeepConvnet(nn.Module):
@@ -70,7 +75,8 @@ class DeepConvnet(nn.Module):
         x = self.pool(F.relu(self.conv2(x)))  # (N, c2, H/4, W/4)
         for conv in (self.conv3, self.conv4, self.conv5, self.conv6, self.conv7, self.conv8):
             x = F.relu(conv(x))
-        return self.deconv(self.conv9(x))  # (N, 1, H/4, W/4) -> (N, 1, H, W)
+        raw: torch.Tensor = self.deconv(self.conv9(x))  # (N, 1, H/4, W/4) -> (N, 1, H, W)
+        return raw
 
     @staticmethod
     def map_size_hw(size_hw: tuple[int, int]) -> tuple[int, int]:
@@ -80,9 +86,8 @@ class DeepConvnet(nn.Module):
             UsageError: the sides are no multiples of 4, or below 32.
         """
         if any(side % STRIDE or side < MIN_SIDE for side in size_hw):
-            raise UsageError(
-                f"size {size_hw[0]}x{size_hw[1]}: the deep convnet takes multiples of {STRIDE} from {MIN_SIDE} on"
-            )
+            size = f"{size_hw[0]}x{size_hw[1]}"
+            raise UsageError(f"size {size}: the deep convnet takes multiples of {STRIDE} from {MIN_SIDE} on")
         return size_hw
 
 

@@ -10,7 +10,7 @@ from ..runtime.errors import UsageError
 
 STRIDE = 8
 MIN_SIDE = 64
-# The PyTorch version's, at 240x320; the authors have 6 x 8 at 480x640. Interpolated, one prior serves both sizes.
+# The PyTorch version's, at 240x320; the authors have 6 x 8 at 480x640. Interpolated, it serves both sizes.
 PRIOR_HW = (3, 4)
 # Channels of each block's convolutions. pool1 to pool3 halve the size, pool4 keeps it, there is no pool5.
 VGG16_BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -84,7 +84,6 @@ class MLNet(nn.Module):
             UsageError: the sides are no multiples of 8, or below 64.
         """
         if any(side % STRIDE or side < MIN_SIDE for side in size_hw):
-            raise UsageError(
-                f"size {size_hw[0]}x{size_hw[1]}: MLNet takes multiples of {STRIDE} from {MIN_SIDE} on"
-            )
+            size = f"{size_hw[0]}x{size_hw[1]}"
+            raise UsageError(f"size {size}: MLNet takes multiples of {STRIDE} from {MIN_SIDE} on")
         return size_hw[0] // STRIDE, size_hw[1] // STRIDE

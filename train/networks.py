@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -69,7 +68,8 @@ class NetworkConfig:
         if set(values) != names:
             differing = ", ".join(sorted(names.symmetric_difference(values)))
             raise ContractError(f"{origin}: configuration fields differ ({differing}). Train it again")
-        if values["architecture"] not in get_args(Architecture) or values["output"] not in get_args(OutputScaling):
+        known = (get_args(Architecture), get_args(OutputScaling))
+        if values["architecture"] not in known[0] or values["output"] not in known[1]:
             found = f"architecture {values['architecture']!r}, output {values['output']!r}"
             raise ContractError(f"{origin}: {found} is unknown to this version")
         tuples = {name: tuple(values[name]) for name in ("size_hw", "mean_bgr")}
@@ -132,7 +132,7 @@ class SaliencyNetwork(nn.Module):
         """
         super().__init__()
         self.config = config
-        self.body = _BODIES[config.architecture](config)
+        self.body = DeepConvnet(config.width) if config.architecture == "deep_convnet" else MLNet()
         self.map_size_hw = self.body.map_size_hw(config.size_hw)
         self.register_buffer("mean_bgr", torch.tensor(config.mean_bgr).view(1, 3, 1, 1), persistent=False)
 
@@ -148,9 +148,3 @@ class SaliencyNetwork(nn.Module):
         if self.config.output == "density":
             return torch.exp(raw - peak)
         return raw / peak.clamp_min(1e-6)
-
-
-_BODIES: dict[Architecture, Callable[[NetworkConfig], DeepConvnet | MLNet]] = {
-    "deep_convnet": lambda config: DeepConvnet(config.width),
-    "mlnet": lambda config: MLNet(),
-}

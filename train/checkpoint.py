@@ -1,0 +1,158 @@
+"""Checkpoints: safetensors with the configuration and the training record in the header. Never a pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..runtime.artifact import atomic_file, refuse_pickle, sha256_of
+from ..runtime.errors import ArtifactError, ContractError, UsageError
+from .networks import NETWORKS, NetworkConfig, SaliencyNetwork, config_of
+
+HEADER_KEY = "saliency_edge"
+_WEIGHTS = Path(__file__).parent / "weights"
+# Networks whose weights ship, by the file that holds them. Both sizes of MLNet share one.
+_SHIPPED = {"deep_half": "deep_half", "mlnet": "mlnet", "mlnet_small": "mlnet"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A trained network as it was read from a file.
+
+    Attributes:
+        network: in evaluation mode, float32, on the CPU.
+        sha256: of the file.
+        record: what is known of its training: data, recipe, figures.
+    """
+
+    network: SaliencyNetwork
+    sha256: str
+    record: Mapping[str, Any]
+
+    @property
+    def config(self) -> NetworkConfig:
+        """The network's configuration."""
+        return self.network.config
+
+
+def shipped_weights(network: str) -> Path:
+    """Find the weights that ship for a network.
+
+    Raises:
+        UsageError: the network is unknown, or none ship for it.
+    """
+    config_of(network)
+    if network not in _SHIPPED:
+        raise UsageError(
+            f"no weights ship for {network}. Train it (saliency-train), then give --weights FILE"
+        )
+    return _WEIGHTS / f"{_SHIPPED[network]}.safetensors"
+
+
+def save_checkpoint(
+    path: Path,
+    network: SaliencyNetwork,
+    record: Mapping[str, Any],
+    *,
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write a network's weights, whole or not at all.
+
+    Args:
+        path: a `.safetensors` file.
+        network: the network; it stays as it is.
+        record: JSON values that say how it was trained.
+        dtype: of the stored weights. float16 halves the file and moves maps by less than 1e-3.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from safetensors.torch import save
+
+    header = json.dumps({"network": network.config.to_json(), "record": record}, sort_keys=True)
+    tensors = {name: tensor.detach().to(dtype).contiguous() for name, tensor in network.state_dict().items()}
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(save(tensors, {HEADER_KEY: header}))
+
+
+def load_checkpoint(
+    path: Path, *, network: str | None = None, size_hw: tuple[int, int] | None = None
+) -> Checkpoint:
+    """Read a network with its weights.
+
+    Args:
+        path: a `.safetensors` file that `save_checkpoint` wrote.
+        network: take it as this network, where only the size differs (`mlnet` as `mlnet_small`).
+        size_hw: take it at this input size instead of its own, in pixels.
+
+    Raises:
+        ArtifactError: the file is missing, damaged or a pickle.
+        ContractError: it holds another network than asked for, or its weights do not fit.
+        UsageError: the network cannot take that size.
+    """
+    tensors, header = _read(path)
+    config = NetworkConfig.from_json(header["network"], str(path))
+    if network is not None:
+        config = _as_network(config, network, path)
+    if size_hw is not None:
+        config = replace(config, size_hw=size_hw)
+    model = SaliencyNetwork(config)
+    load_weights(model, tensors, str(path))
+    return Checkpoint(network=model.eval(), sha256=sha256_of(path), record=header["record"])
+
+
+def load_weights(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], origin: str) -> None:
+    """Copy weights into a model; names and shapes must be its own.
+
+    Raises:
+        ContractError: they differ; the first differences are named.
+    """
+    expected = model.state_dict()
+    differences = [f"{name} missing" for name in expected if name not in tensors]
+    differences += [f"{name} unknown" for name in tensors if name not in expected]
+    differences += [
+        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    if differences:
+        more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+        shown = "; ".join(differences[:3]) + more
+        raise ContractError(f"{origin} does not fit the network: {shown}. Choose its own --network")
+    model.load_state_dict({name: tensors[name].to(expected[name].dtype) for name in expected})
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such checkpoint. Give a .safetensors file that saliency-train wrote")
+    refuse_pickle(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise ArtifactError(
+            f"{path} is no safetensors file, or it is damaged ({error}). Get it again"
+        ) from error
+    if HEADER_KEY not in metadata:
+        raise ContractError(f"{path} was not written by saliency-train: its header names no network")
+    return tensors, json.loads(metadata[HEADER_KEY])
+
+
+def _as_network(found: NetworkConfig, name: str, path: Path) -> NetworkConfig:
+    wanted = config_of(name)
+    if (found.architecture, found.width) != (wanted.architecture, wanted.width):
+        raise ContractError(f"{path} holds {found.name}, not {name}. Choose --network {_closest(found)}")
+    return replace(found, name=name, size_hw=wanted.size_hw)
+
+
+def _closest(found: NetworkConfig) -> str:
+    kind = (found.architecture, found.width)
+    return next((name for name, c in NETWORKS.items() if (c.architecture, c.width) == kind), found.name)

@@ -1,0 +1,238 @@
+"""Fitting a network, from top to bottom.
+
+A run is a pure function of its configuration: batch, dropout and augmentation of step k derive from the seed
+and k alone, so a killed run that is resumed ends with the very numbers of one left alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from ..runtime.errors import TrainingError
+from .batches import Batch, TrainingBatches, training_loader
+from .checkpoint import save_checkpoint
+from .distributed import Process, wrap
+from .losses import Loss
+from .mlnet import MLNet
+from .networks import SaliencyNetwork
+from .run_log import RunLog
+from .run_state import RunState, load_state, save_state
+from .validate import Validation, is_better, validate
+
+BEST_FILE = "best.safetensors"
+
+Schedule = Literal["cosine", "plateau", "constant"]
+Optimiser = Literal["adamw", "sgd"]
+Metric = Literal["cc", "kld", "nss"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitConfig:
+    """How to fit.
+
+    Attributes:
+        steps: optimiser steps in all.
+        learning_rate: at its highest.
+        backbone_rate: factor on it for MLNet's VGG16; 0 freezes the VGG16.
+        optimiser: `adamw`, or `sgd` with Nesterov momentum 0.9 as the authors of both networks have it.
+        weight_decay: on weights of two dimensions or more.
+        schedule: `cosine` falls to a hundredth; `plateau` halves after `patience` / 2 validations without
+            progress; `constant` stays.
+        warmup: steps of linear rise at the start.
+        clip_norm: largest norm of the gradient.
+        ema: decay of the weights' running mean, which is what is validated and kept; 0 keeps the weights.
+        amp: compute in bfloat16 where that is safe.
+        validate_every: steps between validations; each also saves the state that a resumed run starts from.
+        patience: validations without progress before the run stops early; 0 never stops.
+        metric: which validation figure chooses the best checkpoint.
+        seed: of everything.
+        workers: processes that read ahead.
+    """
+
+    steps: int
+    learning_rate: float = 4e-4
+    backbone_rate: float = 1.0
+    optimiser: Optimiser = "adamw"
+    weight_decay: float = 1e-4
+    schedule: Schedule = "cosine"
+    warmup: int = 100
+    clip_norm: float = 1.0
+    ema: float = 0.999
+    amp: bool = True
+    validate_every: int = 250
+    patience: int = 0
+    metric: Metric = "cc"
+    seed: int = 0
+    workers: int = 0
+
+
+def fit(
+    network: SaliencyNetwork,
+    batches: TrainingBatches,
+    validation: Sequence[Batch],
+    loss: Loss,
+    config: FitConfig,
+    folder: Path,
+    process: Process,
+) -> RunState:
+    """Train a network, or go on with a run that was stopped.
+
+    Args:
+        network: where to start; trained in place.
+        batches: what to learn from.
+        validation: what to choose the best checkpoint by; never learned from.
+        loss: what to make small.
+        config: how.
+        folder: holds `state.safetensors` (to resume), `best.safetensors` and TensorBoard's logs.
+        process: this process' place among the ones that train together.
+
+    Returns:
+        The state at the end, with the history of validations.
+
+    Raises:
+        TrainingError: the loss is not finite, memory is out, or the folder holds another run.
+    """
+    network.to(process.device)
+    averaged = copy.deepcopy(network).eval()
+    optimiser = make_optimiser(network, config)
+    state = load_state(folder, network, averaged, optimiser, config) or RunState()
+    model = wrap(network, process)
+    with RunLog(folder, config.steps, quiet=process.rank > 0) as log:
+        log.frozen(network)
+        for step, batch in enumerate(training_loader(batches, state.step, config.workers), start=state.step):
+            set_learning_rate(optimiser, config, step, state.plateau_factor)
+            value = train_step(model, batch, loss, optimiser, config, step, process.device)
+            update_average(averaged, network, min(config.ema, (1 + step) / (10 + step)))
+            log.step(step, value, optimiser.param_groups[0]["lr"])
+            if (step + 1) % config.validate_every and step + 1 < config.steps:
+                continue
+            figures = validate(averaged, validation, process.device, amp=config.amp)
+            state = advance(state, step + 1, figures, config)
+            if process.rank == 0:
+                log.validation(step + 1, figures, averaged, validation[0])
+                if state.best_step == step + 1:
+                    save_checkpoint(folder / BEST_FILE, averaged, {"step": step + 1, **figures.to_json()})
+                save_state(folder, state, network, averaged, optimiser, config)
+            if config.patience and state.stale >= config.patience:
+                log.say(f"stopped early: no better {config.metric} in {state.stale} validations")
+                break
+    return state
+
+
+def train_step(
+    model: nn.Module,
+    batch: Batch,
+    loss: Loss,
+    optimiser: torch.optim.Optimizer,
+    config: FitConfig,
+    step: int,
+    device: torch.device,
+) -> float:
+    """Take one step down the gradient.
+
+    Returns:
+        The loss before it.
+
+    Raises:
+        TrainingError: the loss is not finite (the batch is named), or memory is out.
+    """
+    torch.manual_seed(config.seed * 1_000_003 + step)  # dropout of step k is the same after a resume
+    model.train()
+    try:
+        frames = batch.frames.to(device).permute(0, 3, 1, 2).float()  # (N, 3, H, W)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.amp):
+            prediction = model(frames)  # (N, h, w)
+        value = loss(prediction, batch.density.to(device), prior_of(model))
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+    except torch.cuda.OutOfMemoryError as error:
+        count = len(batch.frames)
+        raise TrainingError(
+            f"out of GPU memory with {count} images a step. Try --batch {max(1, count // 2)}"
+        ) from error
+    number = value.item()
+    if not math.isfinite(number):
+        raise TrainingError(
+            f"the loss is {number} at step {step} on {', '.join(batch.names)}. "
+            "Lower --learning-rate, or look at these photographs"
+        )
+    nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    optimiser.step()
+    return number
+
+
+def prior_of(model: nn.Module) -> torch.Tensor | None:
+    """Find MLNet's prior in a network, wrapped for several processes or not."""
+    return next((module.prior for module in model.modules() if isinstance(module, MLNet)), None)
+
+
+def make_optimiser(network: SaliencyNetwork, config: FitConfig) -> torch.optim.Optimizer:
+    """Make the optimiser: biases and the prior without weight decay, VGG16 at its own rate (0 freezes it)."""
+    backbone = set(network.body.blocks.parameters()) if isinstance(network.body, MLNet) else set()
+    if config.backbone_rate == 0:
+        for parameter in backbone:
+            parameter.requires_grad_(False)
+    groups = []
+    for is_backbone in (False, True):
+        for decays in (True, False):
+            parameters = [
+                parameter
+                for parameter in network.parameters()
+                if parameter.requires_grad
+                and (parameter in backbone) == is_backbone
+                and (parameter.dim() > 1) == decays
+            ]
+            factor = config.backbone_rate if is_backbone else 1.0
+            decay = config.weight_decay if decays else 0.0
+            groups.append({"params": parameters, "factor": factor, "weight_decay": decay})
+    groups = [group for group in groups if group["params"]]
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=config.learning_rate)
+
+
+def set_learning_rate(
+    optimiser: torch.optim.Optimizer, config: FitConfig, step: int, plateau_factor: float
+) -> None:
+    """Set each group's rate for a step."""
+    factor = min(1.0, (step + 1) / max(1, config.warmup))
+    if config.schedule == "cosine":
+        factor *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    if config.schedule == "plateau":
+        factor *= plateau_factor
+    for group in optimiser.param_groups:
+        group["lr"] = config.learning_rate * group["factor"] * factor
+
+
+@torch.no_grad()
+def update_average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the running mean of the weights towards the weights."""
+    for mean, parameter in zip(averaged.parameters(), network.parameters(), strict=True):
+        mean.lerp_(parameter, 1 - decay)
+
+
+def advance(state: RunState, step: int, figures: Validation, config: FitConfig) -> RunState:
+    """Enter a validation into the run's state: is it the best, is it time to lower the rate?"""
+    history = (*state.history, {"step": step, **figures.to_json()})
+    if state.best is None or is_better(figures, state.best, config.metric):
+        return RunState(
+            step=step, best=figures, best_step=step, plateau_factor=state.plateau_factor, history=history
+        )
+    stale = state.stale + 1
+    lowers = config.schedule == "plateau" and stale % max(1, config.patience // 2) == 0
+    return RunState(
+        step=step,
+        best=state.best,
+        best_step=state.best_step,
+        stale=stale,
+        plateau_factor=state.plateau_factor * (0.5 if lowers else 1.0),
+        history=history,
+    )

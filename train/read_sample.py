@@ -1,0 +1,77 @@
+"""Pixels of a sample: the photograph, and the fixation density that goes with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..runtime.contract import Fit
+from ..runtime.errors import InputError
+from ..runtime.fit import window_of
+from .fixation_map import fixation_map
+from .readers import read_map, read_photo
+from .samples import Sample
+
+# Sigma of the Gaussian for raw fixations, as a share of the photograph's width: less than a degree.
+SIGMA_OF_WIDTH = 14 / 640
+
+
+def read_photograph(sample: Sample) -> NDArray[np.uint8]:
+    """Read a sample's photograph as it is in the file.
+
+    Returns:
+        (H', W', 3) BGR. Where its aspect is not that of `sample.size_hw`, it is shown stretched to that.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    return read_photo(sample.image)
+
+
+def read_density(sample: Sample, photograph_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """Read a sample's fixation density, or blur its fixations to one.
+
+    Returns:
+        (h', w') at the size that it has, largest value 1.
+
+    Raises:
+        InputError: the sample has neither a readable map nor fixations, or its map is empty.
+    """
+    if sample.map_file is not None:
+        density = _read_map(sample.map_file)
+    elif sample.fixations is not None:
+        size_hw = sample.size_hw or photograph_hw
+        density = fixation_map(sample.fixations.xy, size_hw, sigma_px=SIGMA_OF_WIDTH * size_hw[1])
+    else:
+        raise InputError(f"{sample.image} has neither a fixation map nor fixations")
+    peak = float(density.max())
+    if not peak > 0:
+        raise InputError(f"{sample.image}: its fixation map is empty. Remove the pair")
+    return (density / peak).astype(np.float32)
+
+
+def fit_density(
+    density: NDArray[np.float32], shown_hw: tuple[int, int], map_size_hw: tuple[int, int], fit: Fit
+) -> NDArray[np.float32]:
+    """Bring a density to the network's map, as its photograph is brought to the network's input.
+
+    Returns:
+        (h, w), zero outside the photograph where `fit` is `pad`.
+    """
+    window = window_of(shown_hw, map_size_hw, fit)
+    height, width = map_size_hw
+    top, left = round(window.top * height), round(window.left * width)
+    bottom, right = round(window.bottom * height), round(window.right * width)
+    fitted = np.zeros(map_size_hw, np.float32)
+    inner_wh = (right - left, bottom - top)
+    fitted[top:bottom, left:right] = cv2.resize(density, inner_wh, interpolation=cv2.INTER_AREA)
+    return fitted
+
+
+def _read_map(path: Path) -> NDArray[np.float32]:
+    if path.suffix == ".npy":  # a teacher's map, from `distill.py`
+        return np.load(path, allow_pickle=False).astype(np.float32)  # type: ignore[no-any-return]
+    return read_map(path)

@@ -1,0 +1,123 @@
+"""What a stopped run needs to go on: weights, their mean, the optimiser's moments and the history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..runtime.artifact import atomic_file
+from ..runtime.errors import TrainingError
+from .checkpoint import load_weights
+from .networks import SaliencyNetwork
+from .validate import Validation
+
+if TYPE_CHECKING:
+    from .fit import FitConfig
+
+STATE_FILE = "state.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """Where a run stands.
+
+    Attributes:
+        step: steps taken.
+        best: the best validation so far, and `best_step`, when it was.
+        stale: validations since then.
+        plateau_factor: what the plateau schedule has made of the learning rate.
+        history: all validations.
+    """
+
+    step: int = 0
+    best: Validation | None = None
+    best_step: int = 0
+    stale: int = 0
+    plateau_factor: float = 1.0
+    history: tuple[Mapping[str, float], ...] = ()
+
+
+def save_state(
+    folder: Path,
+    state: RunState,
+    network: SaliencyNetwork,
+    averaged: SaliencyNetwork,
+    optimiser: torch.optim.Optimizer,
+    config: FitConfig,
+) -> None:
+    """Write all that the run needs to go on, in full precision, whole or not at all."""
+    from safetensors.torch import save
+
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"averaged.{name}": tensor for name, tensor in averaged.state_dict().items()}
+    for index, moments in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = json.dumps({"state": asdict(state), "config": _config_json(network, config)})
+    with atomic_file(folder / STATE_FILE) as temporary:
+        temporary.write_bytes(save(tensors, {"run": header}))
+
+
+def load_state(
+    folder: Path,
+    network: SaliencyNetwork,
+    averaged: SaliencyNetwork,
+    optimiser: torch.optim.Optimizer,
+    config: FitConfig,
+) -> RunState | None:
+    """Read what `save_state` wrote into the network, the mean and the optimiser.
+
+    Returns:
+        Where the run stands; None where the folder holds no run.
+
+    Raises:
+        TrainingError: the folder holds a run with another configuration.
+    """
+    from safetensors import safe_open
+
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["run"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    _refuse_other_run(path, header["config"], _config_json(network, config))
+    load_weights(network, _under(tensors, "network."), str(path))
+    load_weights(averaged, _under(tensors, "averaged."), str(path))
+    _load_moments(optimiser, _under(tensors, "optimiser."))
+    values = header["state"]
+    best = Validation(**values["best"]) if values["best"] else None
+    return RunState(**{**values, "best": best, "history": tuple(values["history"])})
+
+
+def _config_json(network: SaliencyNetwork, config: FitConfig) -> dict[str, Any]:
+    """Give what must be equal for a run to go on; how many processes read ahead does not matter."""
+    values: dict[str, Any] = {**network.config.to_json(), **asdict(config)}
+    del values["workers"]
+    return json.loads(json.dumps(values))  # type: ignore[no-any-return]
+
+
+def _refuse_other_run(path: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    changed = [name for name in asked if found.get(name) != asked[name]]
+    differing = [f"{name} {found.get(name)} -> {asked[name]}" for name in changed]
+    if changed:
+        raise TrainingError(
+            f"{path} belongs to another run ({', '.join(differing)}). Choose another --output"
+        )
+
+
+def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _load_moments(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, moment = name.split(".", 1)
+        moments.setdefault(int(index), {})[moment] = tensor
+    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})

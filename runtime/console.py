@@ -1,9 +1,13 @@
-"""What all command-line doors share: one way to fail, one way to print."""
+"""What all command-line doors share: one way to fail, one way to stop, one way to print."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from .errors import SaliencyError
@@ -25,3 +29,49 @@ def run_app(app: typer.Typer) -> None:
     except BrokenPipeError:  # the reader of our output has gone: `saliency-run ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+
+
+class StopRequest:
+    """Whether the user or the system has asked a long run to end."""
+
+    def __init__(self) -> None:
+        """Start without one."""
+        self.signal: signal.Signals | None = None
+
+    def is_made(self) -> bool:
+        """Tell whether SIGINT or SIGTERM has come."""
+        return self.signal is not None
+
+    def exit_if_made(self) -> None:
+        """Leave with the exit code that shells give to that signal: 130 for SIGINT, 143 for SIGTERM.
+
+        Raises:
+            SystemExit: a request was made.
+        """
+        if self.signal is not None:
+            raise SystemExit(128 + self.signal)
+
+
+@contextmanager
+def stop_request() -> Iterator[StopRequest]:
+    """Turn the first SIGINT or SIGTERM in the block into a request to end well; the next one ends at once.
+
+    Works in the main thread only, where Python handles signals.
+    """
+    request = StopRequest()
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+    def make(number: int, _frame: FrameType | None) -> None:
+        request.signal = signal.Signals(number)
+        restore()
+
+    for number in former:
+        signal.signal(number, make)
+    try:
+        yield request
+    finally:
+        restore()

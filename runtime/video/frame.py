@@ -1,0 +1,59 @@
+"""What travels through the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One frame of a source.
+
+    Attributes:
+        index: its number in the source, from 0; frames that were skipped count.
+        name: the image's stem, or the frame's number with leading zeros; unique in its source.
+        image_bgr: (H, W, 3), 0 to 255, at the source's size.
+        captured_s: when it was read, by `time.monotonic`.
+        timestamp_s: its time in the source, where the source has one.
+    """
+
+    index: int
+    name: str
+    image_bgr: NDArray[np.uint8]
+    captured_s: float
+    timestamp_s: float | None = None
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width, in pixels."""
+        return self.image_bgr.shape[0], self.image_bgr.shape[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaliencyMap:
+    """What people would look at in a frame.
+
+    Attributes:
+        frame: that frame.
+        values: (h, w) float32, 0 to 1, in the network's cells; its edges are the frame's edges.
+    """
+
+    frame: Frame
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What the sinks get for each frame.
+
+    Attributes:
+        saliency: the map, with its frame.
+        picture_bgr: (H, W, 3) from the renderer, good until `write` returns; the frame itself where no sink
+            shows pictures.
+    """
+
+    saliency: SaliencyMap
+    picture_bgr: NDArray[np.uint8]

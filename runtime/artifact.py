@@ -151,8 +151,10 @@ def refuse_pickle(path: Path) -> None:
         ArtifactError: it begins like one, or its suffix is one of theirs.
     """
     with path.open("rb") as file:
-        start = file.read(2)
-    is_pickle = start[:1] == b"\x80" or (start == b"PK" and path.suffix != ".zip")
+        start = file.read(9)
+    is_safetensors = start[8:] == b"{"  # after the header's length, whose first byte may be a pickle's
+    is_pickle = start[:1] == b"\x80" and not is_safetensors
+    is_pickle |= start[:2] == b"PK" and path.suffix != ".zip"
     if is_pickle or path.suffix in {".pt", ".pth", ".pkl", ".pickle", ".ckpt"}:
         raise ArtifactError(
             f"{path} is a pickle, which can run any code when it is loaded: refused. Give a .safetensors file"

@@ -141,5 +141,4 @@ def _png16_of(saliency: SaliencyMap) -> bytes:
     height, width = saliency.frame.size_hw
     values = cv2.resize(saliency.values, (width, height), interpolation=cv2.INTER_CUBIC)
     levels = np.rint(np.clip(values, 0.0, 1.0) * 65535).astype(np.uint16)
-    fast = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    return cv2.imencode(".png", levels, fast)[1].tobytes()
+    return cv2.imencode(".png", levels)[1].tobytes()

@@ -1,0 +1,72 @@
+# saliency-edge: `make help` lists the targets. All of them set up what they need, in .venv.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+
+BIN := .venv/bin
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -q
+LOCKED := .venv/.locked
+READY := .venv/.ready
+VIEW := .cache/view/saliency_edge
+PACKAGES := runtime train calib export
+
+BUNDLE := demo/deep_half
+OVERLAY := demo/overlay.mp4
+CLIP := calib/assets/big_buck_bunny.mp4
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench golden lock
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
+
+demo: $(READY) ## export to fp16 ONNX and a TensorRT-RTX engine, then overlay a real clip with its saliency
+	@mkdir -p demo
+	$(BIN)/saliency-export --fp16 --engine auto --output $(BUNDLE)
+	$(BIN)/saliency-run $(BUNDLE) $(CLIP) --precision fp16 --output $(OVERLAY) --json demo/report.json
+	@printf '\n%s\n' "overlay  $(OVERLAY)" "bundle   $(BUNDLE)" "report   demo/report.json"
+
+test: $(READY) $(VIEW) ## run all tests, the house's (ruff, mypy, packaging) among them
+	$(BIN)/python -m pytest
+
+check: $(READY) $(VIEW) ## ruff and mypy strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=.cache/view $(BIN)/mypy $(addprefix -p saliency_edge.,$(PACKAGES))
+
+bench: $(READY) $(BUNDLE)/manifest.json ## what saliency-run costs over a bare ONNX Runtime loop, on the same frames
+	$(BIN)/python tests/bench/pipeline_overhead.py $(BUNDLE) $(CLIP)
+
+golden: $(READY) ## write the golden --help texts anew: look at the difference before you commit it
+	$(BIN)/python tests/help_texts.py
+
+# uv resolves for all Pythons and processors at once; it lives apart, so a broken lock can always be mended.
+lock: ## resolve the dependencies anew and write constraints.txt and constraints-oracle.txt
+	@test -x .cache/uv/bin/uv || { $(PYTHON) -m venv .cache/uv && .cache/uv/bin/python -m pip install -q -q uv==$(UV_VERSION); }
+	$(UV_COMPILE) --extra export --extra rtx --extra dev pyproject.toml -o constraints.txt
+	$(UV_COMPILE) --extra oracle --constraint constraints.txt pyproject.toml -o constraints-oracle.txt
+
+UV_COMPILE := .cache/uv/bin/uv pip compile -q --upgrade --universal --python-version 3.10 --generate-hashes \
+	--custom-compile-command "make lock"
+
+$(BUNDLE)/manifest.json:
+	$(MAKE) demo
+
+# mypy does not see setuptools' mapping of folders to import names: links show it the namespace.
+$(VIEW):
+	@mkdir -p $@
+	@ln -sfn $(addprefix ../../../,$(PACKAGES)) $@
+
+$(LOCKED): constraints.txt constraints-oracle.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python %d.%d found, 3.10 or later needed: make PYTHON=python3.12" % sys.version_info[:2])'
+	@echo "setting up .venv with $$($(PYTHON) --version): about 6 GB on disk, PyTorch with CUDA is most of it; minutes, once"
+	@$(PYTHON) -m venv --clear .venv
+	@$(PIP) --require-hashes -r constraints.txt
+	@$(PIP) --require-hashes -r constraints-oracle.txt 2> .venv/oracle.log \
+		|| echo "pysaliency could not be compiled here (.venv/oracle.log): the tests that compare with it will be skipped"
+	@touch $@
+
+$(READY): $(LOCKED) pyproject.toml
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,62 @@
+"""ONNX Runtime on the CPU, as the export measures with it: the same figures on every machine of a kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..runtime.contract import INPUT_NAME, OUTPUT_NAME, Contract
+from ..runtime.errors import BackendError
+from ..runtime.progress import progress
+from .frames import in_batches
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+_FATAL_ONLY = 4  # ONNX Runtime's log level; what matters is raised as an error here
+
+
+def cpu_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """Load a model on the CPU, whatever GPU there is: TF32 alone would pass fp32's tolerance.
+
+    Raises:
+        BackendError: ONNX Runtime refuses it.
+    """
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(_FATAL_ONLY)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    try:
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime's errors share no other base
+        reason = str(error).partition("\n")[0]
+        raise BackendError(f"ONNX Runtime {onnxruntime.__version__} refuses the graph: {reason}") from error
+
+
+def ort_maps(model: onnx.ModelProto, contract: Contract, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Compute saliency maps with ONNX Runtime, in batches as large as the graph takes.
+
+    Args:
+        model: a deployed graph.
+        contract: its contract.
+        pixels: (K, H, W, 3) BGR, at the network's size.
+
+    Returns:
+        (K, h, w) maps, 0 to 1.
+
+    Raises:
+        BackendError: ONNX Runtime refuses the model.
+    """
+    session, maps = cpu_session(model), []
+    batches = in_batches(pixels, contract.batch)
+    with progress(f"{contract.precision} maps, ONNX Runtime", len(batches)) as advance:
+        for frames in batches:
+            maps.append(session.run([OUTPUT_NAME], {INPUT_NAME: frames})[0])
+            advance()
+    return np.concatenate(maps)[: len(pixels)]

@@ -1,0 +1,133 @@
+"""From the fp32 graph to a typed fp16 one: half precision everywhere, except in the nodes that are kept.
+
+Why not a library's converter, and why these nodes: `docs/adr/010-fp16-typing.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..runtime.contract import METADATA_KEY, Contract
+from ..runtime.errors import ArtifactError
+from .range_scan import FP16_MAX, RangeScan
+from .to_onnx import check_model
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
+
+def kept_fp32(model: onnx.ModelProto, scan: RangeScan) -> dict[str, str]:
+    """Choose the nodes that stay fp32.
+
+    These are the scaling of the input, where a mean of 103.939 leaves no exact half; all that computes a map
+    of one channel up to the output, where an exp would turn half's rounding of a large value into an error of
+    the map; and what the range scan saw come near fp16's limit.
+
+    Args:
+        model: the fp32 graph.
+        scan: of that graph.
+
+    Returns:
+        The reason by the node's name.
+    """
+    import onnx_ir
+
+    kept: dict[str, str] = {}
+    for node in onnx_ir.from_proto(model).graph:
+        name = node.name or ""
+        tensors = [value.name for value in (*node.inputs, *node.outputs) if value is not None]
+        near = [tensor for tensor in tensors if tensor in scan.near()]
+        if name.startswith("input."):
+            kept[name] = "scales the input"
+        elif name.startswith("output.") or _has_one_channel(node.outputs[0]):
+            kept[name] = "computes the map"
+        elif near:
+            kept[name] = f"range: {near[0]} reaches {scan.max_abs[near[0]]:.4g}"
+        elif name in scan.near_squares():
+            kept[name] = f"range: its sum of squares reaches {scan.squares[name]:.4g}"
+    return kept
+
+
+def _has_one_channel(value: ir.Value) -> bool:
+    return value.shape is not None and len(value.shape) == 4 and value.shape[1] == 1
+
+
+def fp16_from_fp32(model: onnx.ModelProto, kept: Collection[str]) -> onnx.ModelProto:
+    """Type a graph as fp16; input and output stay uint8 and float32.
+
+    Args:
+        model: the fp32 graph; it stays as it is.
+        kept: names of the nodes that stay fp32. One Cast stands on each tensor that crosses over.
+
+    Returns:
+        A checked model whose contract says `fp16`.
+
+    Raises:
+        ArtifactError: a weight is NaN or beyond fp16's range.
+    """
+    import onnx_ir
+
+    typed = onnx_ir.from_proto(model)
+    for node in typed.graph:
+        if node.name not in kept:
+            _type_half(node)
+    for value in typed.graph.initializers.values():
+        _halve_weights(value, kept)
+    _cast_between(typed.graph, kept)
+    contract = Contract.from_metadata(typed.metadata_props, "the fp32 graph")
+    typed.metadata_props[METADATA_KEY] = replace(contract, precision="fp16").to_json()
+    proto = onnx_ir.to_proto(typed)
+    check_model(proto)
+    return proto
+
+
+def _type_half(node: ir.Node) -> None:
+    """Make a node's float outputs half; a Cast says so in an attribute."""
+    import onnx_ir
+
+    if node.op_type == "Cast" and node.attributes["to"].as_int() == onnx_ir.DataType.FLOAT:
+        node.attributes["to"] = onnx_ir.AttrInt64("to", onnx_ir.DataType.FLOAT16)
+    for value in node.outputs:
+        if value.dtype == onnx_ir.DataType.FLOAT:
+            value.dtype = onnx_ir.DataType.FLOAT16
+
+
+def _halve_weights(value: ir.Value, kept: Collection[str]) -> None:
+    """Round a float tensor to half where all that read it are half."""
+    import onnx_ir
+
+    if value.dtype != onnx_ir.DataType.FLOAT or any(node.name in kept for node in value.consumers()):
+        return
+    assert value.const_value is not None
+    weights = value.const_value.numpy()
+    if not np.all(np.abs(weights) <= FP16_MAX):
+        raise ArtifactError(
+            f"{value.name} holds {np.abs(weights).max():g}, beyond fp16's {FP16_MAX:g}. Export without --fp16"
+        )
+    value.const_value = onnx_ir.Tensor(weights.astype(np.float16), name=value.name)
+    value.dtype = onnx_ir.DataType.FLOAT16
+
+
+def _cast_between(graph: ir.Graph, kept: Collection[str]) -> None:
+    """Put a Cast on each tensor that leaves one precision for the other, one for all that read it."""
+    import onnx_ir
+
+    floats = (onnx_ir.DataType.FLOAT, onnx_ir.DataType.FLOAT16)
+    crossed: dict[str, ir.Value] = {}
+    for node in list(graph):
+        wanted = floats[node.name not in kept]
+        for position, value in enumerate(node.inputs):
+            if value is None or value.dtype not in floats or value.dtype == wanted:
+                continue
+            name = f"{value.name}.{'fp32' if wanted == onnx_ir.DataType.FLOAT else 'fp16'}"
+            if name not in crossed:
+                cast = onnx_ir.node("Cast", [value], {"to": wanted}, name=name)
+                cast.outputs[0].name, cast.outputs[0].dtype, cast.outputs[0].shape = name, wanted, value.shape
+                graph.insert_before(node, cast)
+                crossed[name] = cast.outputs[0]
+            node.replace_input_with(position, crossed[name])

@@ -124,7 +124,7 @@ def auc_judd(prediction: FloatMap, xy: FloatMap, size_hw: tuple[int, int] | None
 
     The curve is drawn through the thresholds at the fixations' values, and the trapezoids below it are
     summed, as in the MIT benchmark's code and pysaliency's `AUC_Judd`. Both add noise of 1e-7 to part equal
-    values; here nothing is added, and equal values count half.
+    values; here nothing is added, and equal values count half. With few fixations the trapezoids are coarse.
 
     Args:
         prediction: (h', w'), any range.

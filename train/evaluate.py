@@ -29,7 +29,7 @@ from .samples import Dataset, Fixations, Sample
 
 Map = metrics.FloatMap
 Predictor = Callable[[Sample], Map]
-Progress = Callable[[Iterable[Sample], str], Iterable[Sample]]
+Progress = Callable[[Sequence[Sample], str], Iterable[Sample]]
 
 METRICS = ("CC", "KLDiv", "SIM", "NSS", "AUC-Judd", "AUC-Borji", "sAUC", "IG")
 MODEL, PRIOR, OBSERVERS = "model", "centre prior", "inter-observer"
@@ -121,17 +121,17 @@ def evaluate(
         predict: gives a (h, w) map of the whole stimulus, any size and range.
         dataset: with maps, fixations or both.
         config: how.
-        progress: wraps the samples, with a description, to show how far it is.
+        progress: wraps the samples, with what is counted, to show how far it is.
 
     Raises:
         InputError: a file cannot be read.
     """
     samples = list(dataset)
-    grids = [on_grid(truth_map(sample, config)) for sample in progress(samples, "centre prior")]
+    grids = [on_grid(truth_map(sample, config)) for sample in progress(samples, "centre prior, images")]
     prior = CentrePrior.of(grids)
     pool = FixationPool.of([sample.fixations for sample in samples], [_size_hw(sample) for sample in samples])
     rows: dict[str, list[NDArray[np.float64]]] = {MODEL: [], PRIOR: [], OBSERVERS: []}
-    for index, sample in enumerate(progress(samples, "evaluating")):
+    for index, sample in enumerate(progress(samples, "images")):
         seed = config.seed + index
         truth = _Truth(
             map=truth_map(sample, config),

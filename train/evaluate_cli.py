@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -122,11 +122,13 @@ def _precision(name: str | None) -> Precision | None:
     return found
 
 
-def _progress(samples: Iterable[Sample], description: str) -> Iterable[Sample]:
-    from rich.console import Console
-    from rich.progress import track
+def _progress(samples: Sequence[Sample], unit: str) -> Iterator[Sample]:
+    from ..runtime.progress import progress
 
-    return track(samples, description, console=Console(stderr=True))
+    with progress(unit, len(samples)) as advance:
+        for sample in samples:
+            yield sample
+            advance()
 
 
 def _print_notes(dataset: Dataset) -> None:

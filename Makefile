@@ -27,7 +27,7 @@ demo: $(READY) ## export to fp16 ONNX and a TensorRT-RTX engine, then overlay a 
 	$(BIN)/saliency-run $(BUNDLE) $(CLIP) --precision fp16 --output $(OVERLAY) --json demo/report.json
 	@printf '\n%s\n' "overlay  $(OVERLAY)" "bundle   $(BUNDLE)" "report   demo/report.json"
 
-test: $(READY) $(VIEW) ## run all tests, the house's (ruff, mypy, packaging) among them
+test: $(READY) ## run all tests, the house's (ruff, mypy, packaging) among them
 	$(BIN)/python -m pytest
 
 check: $(READY) $(VIEW) ## ruff and mypy strict

@@ -1,0 +1,125 @@
+"""What machine this is: GPU, driver, operating system. Engines are bound to it, receipts name it.
+
+The GPU is asked through the CUDA driver API (docs.nvidia.com/cuda/cuda-driver-api), which needs no package.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_DRIVER_LIBRARIES = ("libcuda.so.1", "nvcuda.dll")
+_DRIVER_VERSION_FILE = Path("/sys/module/nvidia/version")
+_NAME_BYTES = 256
+# CUdevice_attribute
+_INTEGRATED = 18
+_CAPABILITY_MAJOR = 75
+_CAPABILITY_MINOR = 76
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """The first CUDA device.
+
+    Attributes:
+        name: as the driver gives it, such as `Orin`.
+        compute_capability: such as `8.7`.
+        integrated: whether it shares its memory with the CPU, as a Jetson's does.
+        driver: the driver's version where the system tells it, and the CUDA version that it brings.
+    """
+
+    name: str
+    compute_capability: str
+    integrated: bool
+    driver: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The machine that an engine is built on.
+
+    Attributes:
+        gpu: None where there is none, or no driver.
+        os: name and version.
+        architecture: of the processor, such as `aarch64`.
+        power_mode: a Jetson's, such as `MAXN`; None elsewhere.
+    """
+
+    gpu: Gpu | None
+    os: str
+    architecture: str
+    power_mode: str | None
+
+
+def this_machine() -> Machine:
+    """Look at the machine that this runs on."""
+    return Machine(gpu=find_gpu(), os=_os_name(), architecture=platform.machine(), power_mode=_power_mode())
+
+
+def find_gpu() -> Gpu | None:
+    """Ask the CUDA driver for its first device; None without a driver or a device."""
+    cuda = _load_driver()
+    if cuda is None or cuda.cuInit(0) != 0:
+        return None
+    device, version = ctypes.c_int(), ctypes.c_int()
+    if cuda.cuDeviceGet(ctypes.byref(device), 0) != 0:
+        return None
+    name = ctypes.create_string_buffer(_NAME_BYTES)
+    cuda.cuDeviceGetName(name, _NAME_BYTES, device)
+    cuda.cuDriverGetVersion(ctypes.byref(version))
+    major, minor = (_attribute(cuda, which, device) for which in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR))
+    return Gpu(
+        name=name.value.decode(),
+        compute_capability=f"{major}.{minor}",
+        integrated=_attribute(cuda, _INTEGRATED, device) == 1,
+        driver=_driver_text(version.value),
+    )
+
+
+def _load_driver() -> ctypes.CDLL | None:
+    for library in _DRIVER_LIBRARIES:
+        try:
+            return ctypes.CDLL(library)
+        except OSError:
+            continue
+    return None
+
+
+def _attribute(cuda: ctypes.CDLL, which: int, device: ctypes.c_int) -> int:
+    value = ctypes.c_int()
+    cuda.cuDeviceGetAttribute(ctypes.byref(value), which, device)
+    return value.value
+
+
+def _driver_text(cuda_version: int) -> str:
+    """Give `560.35.03, CUDA 12.6` for 12060."""
+    cuda = f"CUDA {cuda_version // 1000}.{cuda_version % 1000 // 10}"
+    if not _DRIVER_VERSION_FILE.is_file():
+        return cuda
+    return f"{_DRIVER_VERSION_FILE.read_text(encoding='utf-8').strip()}, {cuda}"
+
+
+def _os_name() -> str:
+    try:
+        release: Mapping[str, str] = platform.freedesktop_os_release()
+    except OSError:
+        return platform.platform()
+    return release.get("PRETTY_NAME", platform.platform())
+
+
+def _power_mode() -> str | None:
+    """Ask a Jetson's nvpmodel, whose answer reads `NV Power Mode: MAXN` and a number on the next line."""
+    tool = shutil.which("nvpmodel")
+    if tool is None:
+        return None
+    try:
+        answer = subprocess.run([tool, "-q"], capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = (line for line in answer.splitlines() if "Power Mode:" in line)
+    return next((line.split(":", 1)[1].strip() for line in lines), None)

@@ -1,0 +1,269 @@
+"""TensorRT and TensorRT-RTX behind one face: the one place that finds them and knows their differences.
+
+What a version can do is asked of the module itself with `hasattr`, never concluded from its version's number.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Literal, cast
+
+from ..runtime.errors import BackendError, UsageError
+from .build_session import BuildLog, ProgressSink, make_logger, make_monitor, quiet_stdout
+from .machine import find_gpu
+from .tensorrt_types import (
+    Builder,
+    IBuilderConfig,
+    INetworkDefinition,
+    OnnxParser,
+    Runtime,
+)
+
+Flavour = Literal["auto", "none", "rtx", "tensorrt"]
+BuiltFlavour = Literal["rtx", "tensorrt"]
+
+_MODULES: dict[BuiltFlavour, str] = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
+_TITLES: dict[BuiltFlavour, str] = {"rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}
+_CURRENT = "CURRENT"
+_UPGRADE = "TensorRT 10.3 is the oldest supported; on a Jetson, move to JetPack 6.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlavourStatus:
+    """Whether engines of a flavour can be built here.
+
+    Attributes:
+        flavour: `rtx` or `tensorrt`.
+        version: of the installed package; None where it cannot be imported.
+        problem: why it cannot be used, and the remedy; None where it can.
+    """
+
+    flavour: BuiltFlavour
+    version: str | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """How engines are built.
+
+    Attributes:
+        workspace_mib: memory that a layer may use besides its tensors; None leaves it to TensorRT.
+        optimization_level: 0 to 5, how long the builder searches; None leaves it to TensorRT.
+        version_compatible: the engine runs on later TensorRT versions of the same major one too.
+        hardware_compatible: the engine runs on every GPU from Ampere on, not only on this one.
+        tf32: fp32 convolutions may round their inputs to 10 bits of mantissa.
+    """
+
+    workspace_mib: int | None = None
+    optimization_level: int | None = None
+    version_compatible: bool = False
+    hardware_compatible: bool = False
+    tf32: bool = False
+
+
+class TensorRt:
+    """One of the two packages, imported.
+
+    Attributes:
+        flavour: `rtx` or `tensorrt`.
+        title: its name for people.
+        version: its own, such as `1.7.1.116`.
+        log: the messages of the build under way, or of the last one.
+    """
+
+    def __init__(self, flavour: BuiltFlavour, trt: ModuleType) -> None:
+        """Take the module; use `load` to get one."""
+        self.flavour: BuiltFlavour = flavour
+        self.title = _TITLES[flavour]
+        self.version = str(trt.__version__)
+        self.log = BuildLog()
+        self.trt = trt
+        self._logger = make_logger(trt, self.log)  # TensorRT keeps the first logger of a process for good
+
+    @property
+    def builds_ahead(self) -> bool:
+        """Whether it builds for GPUs that are not there, by their compute capability."""
+        return hasattr(self.trt.IBuilderConfig, "set_compute_capability")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Compute capabilities to build for, such as `sm75`; none where only the GPU at hand will do."""
+        if not self.builds_ahead:
+            return ()
+        return tuple(name.lower() for name in dir(self.trt.ComputeCapability) if name.startswith("SM"))
+
+    def builder(self) -> Builder:
+        """Make a builder.
+
+        Raises:
+            BackendError: TensorRT refuses to start, mostly for want of a GPU or a driver.
+        """
+        try:
+            return cast(Builder, self.trt.Builder(self._logger))
+        except TypeError as error:  # pybind11's word for a null pointer
+            reason = self.log.errors[-1] if self.log.errors else str(error)
+            raise BackendError(f"{self.title} {self.version} cannot start its builder: {reason}") from error
+
+    def network(self, builder: Builder) -> INetworkDefinition:
+        """Make an empty network, strongly typed: the ONNX file alone decides on precision."""
+        kinds = self.trt.NetworkDefinitionCreationFlag
+        flags = 1 << int(kinds.STRONGLY_TYPED) if hasattr(kinds, "STRONGLY_TYPED") else 0
+        return builder.create_network(flags)
+
+    def parser(self, network: INetworkDefinition) -> OnnxParser:
+        """Make a parser that fills `network`. It owns the weights: keep it until the engine is built."""
+        return cast(OnnxParser, self.trt.OnnxParser(network, self._logger))
+
+    def config(self, builder: Builder, options: BuildOptions, target: str | None) -> IBuilderConfig:
+        """Say how to build.
+
+        Args:
+            builder: the one that will build.
+            options: what the user chose.
+            target: a compute capability such as `sm86`; None for the GPU that is here.
+
+        Raises:
+            UsageError: an option does not exist in this flavour or version.
+            BackendError: the target is refused.
+        """
+        trt, config = self.trt, builder.create_builder_config()
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+        if not options.tf32 and hasattr(trt.BuilderFlag, "TF32"):
+            config.clear_flag(trt.BuilderFlag.TF32)
+        if options.workspace_mib is not None:
+            config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
+        if options.optimization_level is not None:
+            config.builder_optimization_level = options.optimization_level
+        self._set_compatibility(config, options)
+        if self.builds_ahead:
+            self._set_target(config, target)
+        return config
+
+    def _set_compatibility(self, config: IBuilderConfig, options: BuildOptions) -> None:
+        trt = self.trt
+        if self.builds_ahead and (options.version_compatible or options.hardware_compatible):
+            raise UsageError(
+                f"{self.title} takes GPUs by --target instead of version or hardware compatibility"
+            )
+        if options.version_compatible:
+            if not hasattr(trt.BuilderFlag, "VERSION_COMPATIBLE"):
+                raise UsageError(f"{self.title} {self.version} builds no version-compatible engines")
+            config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+        if options.hardware_compatible:
+            if not hasattr(trt, "HardwareCompatibilityLevel"):
+                raise UsageError(f"{self.title} {self.version} builds no hardware-compatible engines")
+            config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+
+    def _set_target(self, config: IBuilderConfig, target: str | None) -> None:
+        config.num_compute_capabilities = 1
+        capability = getattr(self.trt.ComputeCapability, target.upper() if target else _CURRENT)
+        if not config.set_compute_capability(capability, 0):
+            raise BackendError(f"{self.title} {self.version} refuses to build for {target or 'this GPU'}")
+
+    def use_timing_cache(self, config: IBuilderConfig, known: bytes) -> None:
+        """Let the builder reuse, and add to, how long each tactic took in earlier builds.
+
+        Args:
+            config: the one that will be built with.
+            known: what `timings` gave; empty for a new cache. Another device's or version's is passed over.
+        """
+        cache = config.create_timing_cache(known)
+        if not config.set_timing_cache(cache, False):
+            config.set_timing_cache(config.create_timing_cache(b""), False)
+
+    def timings(self, config: IBuilderConfig) -> bytes:
+        """Give the timing cache after a build; empty where there is none."""
+        cache = config.get_timing_cache()
+        return b"" if cache is None else bytes(cache.serialize())
+
+    def build(
+        self,
+        builder: Builder,
+        network: INetworkDefinition,
+        config: IBuilderConfig,
+        progress: ProgressSink,
+        cancelled: threading.Event,
+    ) -> bytes | None:
+        """Build an engine.
+
+        Returns:
+            The serialised engine; None where the build failed (see `log.errors`) or was cancelled.
+        """
+        config.progress_monitor = make_monitor(self.trt, progress, cancelled)
+        with quiet_stdout():
+            plan = builder.build_serialized_network(network, config)
+        return None if plan is None else bytes(plan)
+
+    def describe(self, engine: bytes) -> str:
+        """Load an engine, which takes a GPU, and describe its layers, a line each; empty where that fails."""
+        runtime = cast(Runtime, self.trt.Runtime(self._logger))
+        loaded = runtime.deserialize_cuda_engine(engine)
+        if loaded is None:
+            return ""
+        inspector = loaded.create_engine_inspector()
+        return inspector.get_engine_information(self.trt.LayerInformationFormat.ONELINE)
+
+
+@cache
+def load(flavour: BuiltFlavour) -> TensorRt:
+    """Import a flavour, once in a process.
+
+    Raises:
+        BackendError: it is not installed, cannot be loaded, or is too old.
+    """
+    name = _MODULES[flavour]
+    remedy = f"Install it: pip install 'saliency-edge[{flavour}]'"
+    try:
+        trt = importlib.import_module(name)
+    except ImportError as error:
+        raise BackendError(f"{name} cannot be imported ({error}). {remedy}") from error
+    if not hasattr(trt, "Builder"):  # type stubs without the package, or the lean runtime under its name
+        raise BackendError(f"{name} is here without its builder. {remedy}")
+    if not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") and hasattr(trt.BuilderFlag, "FP16"):
+        raise BackendError(f"{name} {trt.__version__} is too old for strongly typed networks. {_UPGRADE}")
+    return TensorRt(flavour, trt)
+
+
+def available_flavours() -> tuple[FlavourStatus, ...]:
+    """Tell for each flavour whether engines can be built with it on this machine, and why not."""
+    return tuple(_status(flavour) for flavour in _MODULES)
+
+
+def choose(flavour: Flavour) -> TensorRt | None:
+    """Find what to build with.
+
+    Args:
+        flavour: `auto` takes TensorRT where there is a GPU for it, else TensorRT-RTX, else nothing.
+
+    Returns:
+        None for `none`, and for `auto` where neither can be used.
+
+    Raises:
+        BackendError: the flavour asked for cannot be used.
+    """
+    if flavour == "none":
+        return None
+    if flavour != "auto":
+        status = _status(flavour)
+        if status.problem:
+            raise BackendError(status.problem)
+        return load(flavour)
+    usable = {status.flavour for status in available_flavours() if not status.problem}
+    order: tuple[BuiltFlavour, ...] = ("tensorrt", "rtx")
+    return next((load(candidate) for candidate in order if candidate in usable), None)
+
+
+def _status(flavour: BuiltFlavour) -> FlavourStatus:
+    try:
+        api = load(flavour)
+    except BackendError as error:
+        return FlavourStatus(flavour=flavour, version=None, problem=str(error))
+    problem = None
+    if not api.builds_ahead and find_gpu() is None:
+        problem = f"{api.title} {api.version} builds only where there is an NVIDIA GPU with its driver"
+    return FlavourStatus(flavour=flavour, version=api.version, problem=problem)

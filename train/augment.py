@@ -24,6 +24,7 @@ class Augmentation:
     colour: float = 0.2
 
 
+AUGMENTATION = Augmentation()
 NO_AUGMENTATION = Augmentation(flip=0.0, crop=1.0, colour=0.0)
 
 

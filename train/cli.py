@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..runtime.console import run_app
+from .choices import Metric, Optimiser, Schedule
 
 app = typer.Typer(
     name="saliency-train",
@@ -18,25 +19,106 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Output = Annotated[
-    Path, typer.Option(help="Folder of the run: best checkpoint, state to resume, TensorBoard.")
+Output = Annotated[Path, typer.Option(help="Folder of the run: checkpoints, split, TensorBoard logs.")]
+Checkpoint = Annotated[Path | None, typer.Option("--start", help="Checkpoint (.safetensors) to start from.")]
+Vgg16 = Annotated[Path | None, typer.Option("--vgg16", help="VGG16 convolutions (.npz) to start MLNet from.")]
+Teachers = Annotated[
+    list[Path] | None, typer.Option("--teacher", help="ONNX file of a teacher; give several for their mean.")
 ]
+Workers = Annotated[int, typer.Option(min=0, help="Processes that read ahead.")]
+
+
+@app.command()
+def fit(
+    dataset: Annotated[Path, typer.Argument(help="Folder: SALICON, CAT2000, MIT1003, OSIE or plain layout.")],
+    output: Output,
+    network: Annotated[str, typer.Option(help="deep_half, deep_full, mlnet or mlnet_small.")] = "deep_half",
+    size: Annotated[str | None, typer.Option(help="Train at another size, HxW in pixels.")] = None,
+    layout: Annotated[str | None, typer.Option(help="The dataset's layout; found out if not given.")] = None,
+    split: Annotated[str | None, typer.Option(help="Part to learn from, such as train.")] = None,
+    validation_split: Annotated[str | None, typer.Option(help="Part to validate on, such as val.")] = None,
+    validation_share: Annotated[float, typer.Option(help="Share kept apart where there is none.")] = 0.1,
+    strict: Annotated[bool, typer.Option(help="Refuse a dataset with anything unpaired.")] = False,
+    loss: Annotated[str, typer.Option(help="Weighted sum of kld, cc, nss, mse, mlnet.")] = "kld+0.2*cc",
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 4000,
+    batch: Annotated[int, typer.Option(min=1, help="Photographs a step, over all processes.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="At its highest.")] = 4e-4,
+    backbone_rate: Annotated[float, typer.Option(help="Factor on it for MLNet's VGG16; 0 freezes it.")] = 0.1,
+    optimiser: Annotated[Optimiser, typer.Option(help="sgd has Nesterov momentum 0.9.")] = "adamw",
+    schedule: Annotated[Schedule, typer.Option(help="Of the learning rate.")] = "cosine",
+    ema: Annotated[float, typer.Option(help="Decay of the weights' running mean; 0 for none.")] = 0.999,
+    amp: Annotated[bool, typer.Option(help="Compute in bfloat16 where that is safe.")] = True,
+    metric: Annotated[Metric, typer.Option(help="What chooses the best checkpoint.")] = "cc",
+    validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 250,
+    patience: Annotated[int, typer.Option(min=0, help="Validations without progress; 0 never stops.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of order, augmentation, dropout and split.")] = 0,
+    photographs: Annotated[Path | None, typer.Option(help="Photographs to distil on.")] = None,
+    teacher: Teachers = None,
+    distilled: Annotated[int, typer.Option(min=0, help="How many of a batch are distilled ones.")] = 0,
+    start: Checkpoint = None,
+    vgg16: Vgg16 = None,
+    workers: Workers = 0,
+) -> None:
+    """Train on your own data; started again with the same options, a stopped run goes on."""
+    from ..runtime.options import parse_size
+    from .fit import FitConfig
+    from .run import FitOptions, Start, run_fit
+
+    config = FitConfig(
+        steps=steps,
+        learning_rate=learning_rate,
+        backbone_rate=backbone_rate,
+        optimiser=optimiser,
+        schedule=schedule,
+        warmup=min(100, steps // 10),
+        ema=ema,
+        amp=amp,
+        validate_every=validate_every,
+        patience=patience,
+        metric=metric,
+        seed=seed,
+        workers=workers,
+    )
+    options = FitOptions(
+        dataset=dataset,
+        output=output,
+        network=network,
+        size_hw=parse_size(size) if size else None,
+        layout=layout,
+        split=split,
+        validation_split=validation_split,
+        validation_share=validation_share,
+        strict=strict,
+        loss=loss,
+        batch=batch,
+        photographs=photographs,
+        teachers=tuple(teacher or ()),
+        distilled=distilled,
+        config=config,
+        start=Start(checkpoint=start, vgg16=vgg16),
+    )
+    _say_where(run_fit(options))
 
 
 @app.command()
 def recipe(
-    name: Annotated[str, typer.Argument(help="Which recipe: see train/recipes.py.")],
+    name: Annotated[str, typer.Argument(help="mlnet, deep_half_coarse or deep_half_fine.")],
     data: Annotated[Path, typer.Option(help="Folder with salicon, scene500 and photos.")],
     output: Output,
-    teacher: Annotated[list[Path] | None, typer.Option(help="ONNX file of a teacher; give several.")] = None,
-    start: Annotated[Path | None, typer.Option(help="Checkpoint to start from.")] = None,
-    vgg16: Annotated[Path | None, typer.Option(help="VGG16 convolutions (.npz) to start MLNet from.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes that read ahead.")] = 0,
+    teacher: Teachers = None,
+    start: Checkpoint = None,
+    vgg16: Vgg16 = None,
+    workers: Workers = 0,
 ) -> None:
     """Run a recipe of the shipped weights; started again, a stopped run goes on."""
-    from .run import run_recipe
+    from .run import Start, run_recipe
 
-    run_recipe(name, data, output, tuple(teacher or ()), start, vgg16, workers)
+    begin = Start(checkpoint=start, vgg16=vgg16)
+    _say_where(run_recipe(name, data, output, tuple(teacher or ()), begin, workers))
+
+
+def _say_where(checkpoint: Path) -> None:
+    print(f"checkpoint  {checkpoint}\nnext        saliency-export --fp16 --weights {checkpoint}")
 
 
 def main() -> None:

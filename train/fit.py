@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
@@ -19,6 +18,7 @@ from torch import nn
 from ..runtime.errors import TrainingError
 from .batches import Batch, TrainingBatches, training_loader
 from .checkpoint import save_checkpoint
+from .choices import Metric, Optimiser, Schedule
 from .distributed import Process, wrap
 from .losses import Loss
 from .mlnet import MLNet
@@ -28,10 +28,6 @@ from .run_state import RunState, load_state, save_state
 from .validate import Validation, is_better, validate
 
 BEST_FILE = "best.safetensors"
-
-Schedule = Literal["cosine", "plateau", "constant"]
-Optimiser = Literal["adamw", "sgd"]
-Metric = Literal["cc", "kld", "nss"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

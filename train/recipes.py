@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..runtime.errors import InputError
-from .augment import Augmentation
+from .augment import AUGMENTATION, Augmentation
 from .batches import Source
 from .distill import distilled_dataset
 from .fit import FitConfig
 from .readers import read_dataset
 from .samples import Dataset
 
-AUGMENTATION = Augmentation()
 SHOWN_HW = (480, 640)  # COCO photographs are mostly 4:3; the 256 x 256 copies are squashed
 
 
@@ -46,7 +45,7 @@ _DEEP = Recipe(
     real=4,
     distilled=12,
     loss="kld+0.2*cc",
-    config=FitConfig(steps=6000, learning_rate=5e-4, ema=0.999, validate_every=500),
+    config=FitConfig(steps=2500, learning_rate=5e-4, ema=0.998, validate_every=250),
 )
 RECIPES: dict[str, Recipe] = {
     "mlnet": Recipe(
@@ -63,7 +62,7 @@ RECIPES: dict[str, Recipe] = {
         sizes_hw=((240, 320),),
         real=3,
         distilled=5,
-        config=FitConfig(steps=3000, learning_rate=1.5e-4, ema=0.999, validate_every=250),
+        config=FitConfig(steps=700, learning_rate=1.5e-4, ema=0.995, validate_every=100),
     ),
 }
 

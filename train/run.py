@@ -2,40 +2,100 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from ..runtime.artifact import write_json
 from ..runtime.errors import UsageError
+from .augment import AUGMENTATION
 from .backbone import load_vgg16
-from .batches import Geometry, TrainingBatches, evaluation_batches
+from .batches import Geometry, Source, TrainingBatches, evaluation_batches
 from .checkpoint import load_checkpoint, save_checkpoint
+from .distill import distilled_dataset
 from .distributed import Process, process_group
-from .fit import fit
+from .fit import BEST_FILE, FitConfig, fit
 from .losses import parse_loss
 from .mlnet import MLNet
 from .networks import NetworkConfig, SaliencyNetwork, config_of
+from .readers import read_dataset
 from .recipes import RECIPES, Recipe, RecipeData, recipe_data
 from .run_state import RunState
+from .samples import Dataset
 
 VALIDATION_BATCH = 8
 
 
-def run_recipe(
-    name: str,
-    data: Path,
-    output: Path,
-    teachers: tuple[Path, ...],
-    start: Path | None,
-    vgg16: Path | None,
-    workers: int,
-) -> Path:
-    """Run a recipe to its end, or go on with it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a run starts from.
+
+    Attributes:
+        checkpoint: a `.safetensors` file; None starts from fresh weights.
+        vgg16: an `.npz` with VGG16's convolutions for a fresh MLNet; None leaves them fresh.
+    """
+
+    checkpoint: Path | None = None
+    vgg16: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions:
+    """What `saliency-train fit` is asked for; see its `--help`."""
+
+    dataset: Path
+    output: Path
+    network: str
+    size_hw: tuple[int, int] | None
+    layout: str | None
+    split: str | None
+    validation_split: str | None
+    validation_share: float
+    strict: bool
+    loss: str
+    batch: int
+    photographs: Path | None
+    teachers: tuple[Path, ...]
+    distilled: int
+    config: FitConfig
+    start: Start
+
+
+def run_fit(options: FitOptions) -> Path:
+    """Train on a user's own data, or go on with a run that was stopped.
 
     Returns:
         The best checkpoint, float16, with its training record in the header.
 
     Raises:
+        InputError: a dataset cannot be read, or does not fit under `strict`.
+        UsageError: options that cannot be.
+        TrainingError: the run cannot go on.
+    """
+    config = config_of(options.network)
+    recipe = Recipe(
+        network=options.network,
+        sizes_hw=(options.size_hw or config.size_hw,),
+        real=options.batch - options.distilled,
+        distilled=options.distilled,
+        loss=options.loss,
+        config=options.config,
+        augmentation=AUGMENTATION,
+    )
+    return train(options.network, recipe, _data_of(options, recipe), options.output, options.start)
+
+
+def run_recipe(
+    name: str, data: Path, output: Path, teachers: tuple[Path, ...], start: Start, workers: int
+) -> Path:
+    """Run a recipe of the shipped weights to its end, or go on with it.
+
+    Returns:
+        The best checkpoint, as for `run_fit`.
+
+    Raises:
+        InputError: the data are not there.
         UsageError: the recipe is unknown.
         TrainingError: the run cannot go on.
     """
@@ -43,31 +103,43 @@ def run_recipe(
         raise UsageError(f"unknown recipe {name!r}. Choose one of {', '.join(RECIPES)}")
     recipe = replace(RECIPES[name], config=replace(RECIPES[name].config, workers=workers))
     found = recipe_data(recipe, data, teachers, output.parent / "teacher_maps")
-    write_json(output / "split.json", _split(found))
+    return train(name, recipe, found, output, start)
+
+
+def train(name: str, recipe: Recipe, data: RecipeData, output: Path, start: Start) -> Path:
+    """Fit a network by a recipe and keep its best checkpoint with a record of how it came about."""
+    write_json(output / "split.json", _split(data))
+    network = starting_network(config_of(recipe.network), start)
     with process_group() as process:
-        network = starting_network(config_of(recipe.network), start, vgg16)
-        state = _fit(recipe, found, network, output, process)
-        return _final_checkpoint(name, recipe, found, output, state)
+        state = _fit(recipe, data, network, output, process)
+        path = output / f"{recipe.network}.safetensors"
+        if process.rank == 0:
+            best = load_checkpoint(output / BEST_FILE)
+            save_checkpoint(path, best.network, _record(name, recipe, data, state))
+    return path
 
 
-def starting_network(config: NetworkConfig, start: Path | None, vgg16: Path | None) -> SaliencyNetwork:
-    """Make the network that a run starts from: a checkpoint's, or a new one, perhaps on a trained VGG16."""
-    if start is not None:
-        return load_checkpoint(start, network=config.name).network
+def starting_network(config: NetworkConfig, start: Start) -> SaliencyNetwork:
+    """Make the network that a run starts from.
+
+    Raises:
+        UsageError: a VGG16 was given for another network than MLNet.
+    """
+    if start.checkpoint is not None:
+        return load_checkpoint(start.checkpoint, network=config.name).network
     network = SaliencyNetwork(config)
-    if vgg16 is not None:
+    if start.vgg16 is not None:
         if not isinstance(network.body, MLNet):
             raise UsageError(f"--vgg16 is for MLNet, not for {config.name}")
-        load_vgg16(network.body, vgg16)
+        load_vgg16(network.body, start.vgg16)
     return network
 
 
 def _fit(
     recipe: Recipe, data: RecipeData, network: SaliencyNetwork, output: Path, process: Process
 ) -> RunState:
-    fit_mode = network.config.fit
     geometries = [
-        Geometry(size_hw=size_hw, map_size_hw=network.body.map_size_hw(size_hw), fit=fit_mode)
+        Geometry(size_hw=size_hw, map_size_hw=network.body.map_size_hw(size_hw), fit=network.config.fit)
         for size_hw in recipe.sizes_hw
     ]
     batches = TrainingBatches(
@@ -83,10 +155,46 @@ def _fit(
     return fit(network, batches, validation, parse_loss(recipe.loss), recipe.config, output, process)
 
 
-def _final_checkpoint(name: str, recipe: Recipe, data: RecipeData, output: Path, state: RunState) -> Path:
-    """Write the best checkpoint once more, with all that is known of its training."""
-    best = load_checkpoint(output / "best.safetensors")
-    record = {
+def _data_of(options: FitOptions, recipe: Recipe) -> RecipeData:
+    everything = read_dataset(
+        options.dataset, layout=options.layout, split=options.split, strict=options.strict
+    )
+    if options.validation_split is None:
+        learned, validation = _seeded_split(everything, options.validation_share, options.config.seed)
+    else:
+        learned = everything
+        validation = read_dataset(options.dataset, layout=options.layout, split=options.validation_split)
+    sources = [Source(dataset=learned, per_batch=recipe.real)]
+    if options.distilled:
+        sources.append(Source(dataset=_distilled(options), per_batch=options.distilled))
+    return RecipeData(sources=tuple(sources), validation=validation)
+
+
+def _seeded_split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Keep a share of the samples apart for validation, chosen by the seed."""
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    count = max(1, round(len(dataset) * share))
+    if count >= len(dataset):
+        raise UsageError(f"{dataset.name} has {len(dataset)} samples: too few to keep {share:.0%} apart")
+    apart = set(order[:count].tolist())
+    learned = [sample for index, sample in enumerate(dataset) if index not in apart]
+    validation = [sample for index, sample in enumerate(dataset) if index in apart]
+    return replace(dataset, samples=learned), replace(
+        dataset, name=f"{dataset.name}, kept apart", samples=validation
+    )
+
+
+def _distilled(options: FitOptions) -> Dataset:
+    if options.photographs is None or not options.teachers:
+        raise UsageError("--distilled needs --photographs FOLDER and at least one --teacher FILE.onnx")
+    if options.distilled >= options.batch:
+        raise UsageError(f"--distilled {options.distilled} leaves no real pair in a batch of {options.batch}")
+    return distilled_dataset(options.photographs, options.teachers, options.output / "teacher_maps")
+
+
+def _record(name: str, recipe: Recipe, data: RecipeData, state: RunState) -> dict[str, object]:
+    """Say how a checkpoint came about."""
+    return {
         "recipe": name,
         "loss": recipe.loss,
         "sizes_hw": recipe.sizes_hw,
@@ -96,9 +204,6 @@ def _final_checkpoint(name: str, recipe: Recipe, data: RecipeData, output: Path,
         "best_step": state.best_step,
         "validation": {"on": data.validation.name, **(state.best.to_json() if state.best else {})},
     }
-    path = output / f"{best.config.name}.safetensors"
-    save_checkpoint(path, best.network, record)
-    return path
 
 
 def _split(data: RecipeData) -> dict[str, list[str]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 import torch
 
 from .batches import Batch
+from .choices import Metric
 from .losses import cc, kld, nss
 from .networks import SaliencyNetwork
 
@@ -26,7 +26,7 @@ class Validation:
         return {name: round(value, 5) for name, value in asdict(self).items()}
 
 
-def is_better(a: Validation, b: Validation, metric: Literal["cc", "kld", "nss"]) -> bool:
+def is_better(a: Validation, b: Validation, metric: Metric) -> bool:
     """Tell whether `a` is better than `b` by a metric."""
     return a.kld < b.kld if metric == "kld" else bool(getattr(a, metric) > getattr(b, metric))
 

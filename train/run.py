@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..runtime.artifact import write_json
 from ..runtime.errors import UsageError
@@ -109,6 +110,7 @@ def run_recipe(
 def train(name: str, recipe: Recipe, data: RecipeData, output: Path, start: Start) -> Path:
     """Fit a network by a recipe and keep its best checkpoint with a record of how it came about."""
     write_json(output / "split.json", _split(data))
+    torch.manual_seed(recipe.config.seed)  # fresh weights are the same in every process, and in every run
     network = starting_network(config_of(recipe.network), start)
     with process_group() as process:
         state = _fit(recipe, data, network, output, process)

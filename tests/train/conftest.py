@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,21 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Dataset]:
         return Dataset(name="discs", samples=[_disc_sample(folder, number) for number in range(count)])
 
     return make
+
+
+@pytest.fixture
+def as_plain_layout(tmp_path: Path) -> Callable[[Dataset], Path]:
+    """Lay a dataset out as `images/` and `maps/`."""
+
+    def lay_out(dataset: Dataset) -> Path:
+        folder = tmp_path / "plain"
+        for sample in dataset:
+            for kind, file in (("images", sample.image), ("maps", sample.map_file)):
+                (folder / kind).mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, folder / kind / f"{sample.name}.png")
+        return folder
+
+    return lay_out
 
 
 def _disc_sample(folder: Path, number: int) -> Sample:

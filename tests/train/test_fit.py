@@ -84,13 +84,8 @@ app(["fit", sys.argv[1], "--output", sys.argv[2], "--network", "deep_half", "--s
 
 
 @pytest.mark.slow
-def test_sigkill_and_resume_give_the_same_bytes(discs, tmp_path):
-    dataset = discs(4)
-    folder = tmp_path / "data"
-    for sample in dataset:
-        for kind, file in (("images", sample.image), ("maps", sample.map_file)):
-            (folder / kind).mkdir(parents=True, exist_ok=True)
-            (folder / kind / f"{sample.name}.png").write_bytes(file.read_bytes())
+def test_sigkill_and_resume_give_the_same_bytes(as_plain_layout, discs, tmp_path):
+    folder = as_plain_layout(discs(4))
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([sys.executable, "-c", KILLED, folder, whole], check=True, capture_output=True)
     process = subprocess.Popen([sys.executable, "-c", KILLED, folder, killed], stdout=subprocess.DEVNULL)

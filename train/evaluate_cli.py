@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..runtime.console import run_app
+from ..runtime.contract import Precision
 
 if TYPE_CHECKING:
-    from ..runtime.contract import Precision
     from ..runtime.engines.engine import Engine
     from .evaluate import Estimate, Evaluation, EvaluationConfig
     from .samples import Dataset, Sample
@@ -45,7 +45,9 @@ def evaluate_model(
     stretch: Annotated[
         bool, typer.Option("--stretch", help="Photographs of another aspect than their maps are meant so.")
     ] = False,
-    precision: Annotated[str | None, typer.Option(help="Of a bundle: fp32, fp16 or int8.")] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Which model of a bundle; without it fp16 where there is one.")
+    ] = None,
     sigma: Annotated[
         float | None, typer.Option(min=0, help="Blur of raw fixations in pixels; 14/640 of the width.")
     ] = None,
@@ -71,7 +73,7 @@ def evaluate_model(
         stretch=stretch,
     ).first(max_images)
     _print_notes(chosen)
-    with closing(load_engine(model, _precision(precision))) as engine:
+    with closing(load_engine(model, precision)) as engine:
         evaluation = evaluate(predictor_of(engine), chosen, config, _progress)
     typer.echo(f"{model}: {engine.contract.network}, {engine.description}")
     typer.echo(f"{chosen.name}: {len(chosen)} images; mean [95 % interval]\n")
@@ -110,16 +112,6 @@ def _sigma_px(sigma: float | None, pixels_per_degree: float | None) -> float | N
     if sigma is None:
         raise UsageError("--pixels-per-degree is given without --sigma. Give the sigma in degrees, such as 1")
     return sigma_px_of(sigma, pixels_per_degree)
-
-
-def _precision(name: str | None) -> Precision | None:
-    from ..runtime.contract import PRECISIONS
-    from ..runtime.errors import UsageError
-
-    found: Precision | None = next((known for known in PRECISIONS if known == name), None)
-    if name is not None and found is None:
-        raise UsageError(f"unknown precision {name!r}. Choose one of {', '.join(PRECISIONS)}")
-    return found
 
 
 def _progress(samples: Sequence[Sample], unit: str) -> Iterator[Sample]:

@@ -21,7 +21,6 @@ from saliency_edge.runtime.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME
 from saliency_edge.runtime.engines.load import load_engine
 from saliency_edge.runtime.errors import ArtifactError, InputError, UsageError
 from saliency_edge.runtime.fit import resize
-from saliency_edge.train.baselines import GRID_HW, CentrePrior, FixationPool, on_grid, split_observers
 from saliency_edge.train.evaluate import (
     METRICS,
     MODEL,
@@ -36,7 +35,7 @@ from saliency_edge.train.evaluate import (
 )
 from saliency_edge.train.evaluate_cli import app
 from saliency_edge.train.readers import read_dataset, read_photo
-from saliency_edge.train.samples import Dataset, Fixations, Sample
+from saliency_edge.train.samples import Dataset, Sample
 
 INPUT_HW = (24, 32)
 STIMULUS_HW = (48, 64)
@@ -211,45 +210,6 @@ def test_interval_is_that_of_the_mean() -> None:
     assert estimates["CC"].mean == pytest.approx(scores[:300, 0].mean())
     assert estimates["CC"].high - estimates["CC"].mean == pytest.approx(half_width, rel=0.1)
     assert estimates["CC"].mean - estimates["CC"].low == pytest.approx(half_width, rel=0.1)
-
-
-def test_prior_of_an_image_has_not_seen_it() -> None:
-    corner, rest = np.zeros(GRID_HW, np.float32), np.ones(GRID_HW, np.float32)
-    corner[0, 0] = 1
-    prior = CentrePrior.of([on_grid(corner), on_grid(rest), on_grid(rest)])
-
-    assert prior.without(0)[0, 0] == pytest.approx(1 / corner.size, rel=1e-4)
-    assert prior.without(1)[0, 0] == pytest.approx(0.99 * (1 + 1 / corner.size) / 2, rel=1e-3)
-    assert prior.without(1).sum() == pytest.approx(1, rel=1e-6)
-
-
-def test_prior_of_a_single_image_is_uniform() -> None:
-    prior = CentrePrior.of([on_grid(np.eye(*GRID_HW, dtype=np.float32))])
-
-    np.testing.assert_allclose(prior.without(0), 1 / np.prod(GRID_HW))
-
-
-def test_other_images_fixations_are_scaled_to_this_one() -> None:
-    first = Fixations(xy=np.array([[10.0, 10.0]]), subject=np.array([0]))
-    second = Fixations(xy=np.array([[50.0, 20.0], [0.0, 99.0]]), subject=np.array([0, 1]))
-    pool = FixationPool.of([first, second, None], [(20, 40), (100, 100), (10, 10)])
-
-    np.testing.assert_allclose(pool.others(0, (20, 40), 0), [[20, 4], [0, 19.8]])
-    np.testing.assert_allclose(pool.others(1, (100, 100), 0), [[25, 50]])
-    assert len(pool.others(2, (10, 10), 0)) == 3
-
-
-def test_observers_are_split_into_halves_that_share_nobody() -> None:
-    subject = np.repeat(np.arange(7), 3)
-    fixations = Fixations(xy=np.arange(42, dtype=float).reshape(21, 2), subject=subject)
-
-    halves = split_observers(fixations, seed=3)
-
-    assert halves is not None
-    people = [set(half.subject.tolist()) for half in halves]
-    assert [len(one) for one in people] == [3, 4]
-    assert people[0].isdisjoint(people[1])
-    assert sum(len(half.xy) for half in halves) == 21
 
 
 def test_a_map_that_is_not_finite_is_refused(spots: Path, tmp_path: Path) -> None:

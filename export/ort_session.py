@@ -53,7 +53,8 @@ def ort_maps(model: onnx.ModelProto, contract: Contract, pixels: NDArray[np.uint
     Raises:
         BackendError: ONNX Runtime refuses the model.
     """
-    session, maps = cpu_session(model), []
+    session = cpu_session(model)
+    maps: list[NDArray[np.float32]] = []
     batches = in_batches(pixels, contract.batch)
     with progress(f"{contract.precision} maps, ONNX Runtime", len(batches)) as advance:
         for frames in batches:

@@ -63,7 +63,7 @@ def fit_frame(
     """
     if fit == "stretch":
         return resize(frame_bgr, size_hw)
-    inner_hw = _inner_hw(shown_hw or frame_bgr.shape[:2], size_hw)
+    inner_hw = _inner_hw(shown_hw or size_hw_of(frame_bgr), size_hw)
     inner = resize(frame_bgr, inner_hw)
     if inner_hw == size_hw:
         return inner
@@ -113,6 +113,11 @@ def resize(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uin
     shrinks = image.shape[0] >= size_hw[0] and image.shape[1] >= size_hw[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=method).astype(image.dtype, copy=False)
+
+
+def size_hw_of(image: NDArray[np.uint8]) -> tuple[int, int]:
+    """Give the height and width of an image, (H, W, 3) or (H, W), in pixels."""
+    return image.shape[0], image.shape[1]
 
 
 def _inner_hw(frame_hw: tuple[int, int], size_hw: tuple[int, int]) -> tuple[int, int]:

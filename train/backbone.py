@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ..runtime.errors import ArtifactError, ContractError
@@ -36,7 +37,7 @@ def load_vgg16(network: MLNet, path: Path) -> None:
             _fill(convolution, arrays, f"conv{number}_{position}", path)
 
 
-def _fill(convolution: nn.Conv2d, arrays: dict[str, np.ndarray], name: str, path: Path) -> None:
+def _fill(convolution: nn.Conv2d, arrays: dict[str, NDArray[np.floating]], name: str, path: Path) -> None:
     for kind, parameter in convolution.named_parameters():
         found = arrays.get(f"{name}.{kind}")
         if found is None or found.shape != tuple(parameter.shape):

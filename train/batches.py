@@ -15,7 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from ..runtime.contract import Fit
 from ..runtime.errors import UsageError
-from ..runtime.fit import fit_frame
+from ..runtime.fit import fit_frame, size_hw_of
 from .augment import NO_AUGMENTATION, Augmentation, augment
 from .read_sample import fit_density, read_density, read_photograph
 from .samples import Dataset, Sample
@@ -173,8 +173,9 @@ class _PairReader:
         if key in self._kept:
             return self._kept[key]
         photograph = read_photograph(sample)
-        density = _compact(read_density(sample, photograph.shape[:2]))
-        pair = _Pair(photograph, density.astype(np.float16), sample.size_hw or photograph.shape[:2])
+        photograph_hw = size_hw_of(photograph)
+        density = _compact(read_density(sample, photograph_hw))
+        pair = _Pair(photograph, density.astype(np.float16), sample.size_hw or photograph_hw)
         if len(self._kept) < self._keep:
             self._kept[key] = pair
         return pair

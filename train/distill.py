@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..runtime.artifact import atomic_file, sha256_of
 from ..runtime.contract import METADATA_KEY, Contract
 from ..runtime.errors import ArtifactError, ContractError
-from ..runtime.fit import crop_map, fit_frame, resize, window_of
+from ..runtime.fit import crop_map, fit_frame, resize, size_hw_of, window_of
 from .readers import read_photo
 from .readers.pixels import images_in
 from .samples import Dataset, Sample
@@ -43,7 +43,8 @@ class BundleTeacher:
     def density(self, photograph: NDArray[np.uint8]) -> NDArray[np.float32]:  # noqa: D102
         frame = fit_frame(photograph, self._contract.size_hw, self._contract.fit)
         saliency = self._session.run(None, {"frame": frame[None]})[0][0]
-        return crop_map(saliency, window_of(photograph.shape[:2], self._contract.size_hw, self._contract.fit))
+        window = window_of(size_hw_of(photograph), self._contract.size_hw, self._contract.fit)
+        return crop_map(saliency, window)
 
 
 class PlainTeacher:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..runtime import metrics
 from ..runtime.engines.engine import Engine
 from ..runtime.errors import ArtifactError, InputError
-from ..runtime.fit import crop_map, fit_frame, window_of
+from ..runtime.fit import crop_map, fit_frame, size_hw_of, window_of
 from .baselines import CentrePrior, FixationPool, on_grid, split_observers
 from .fixation_map import fixation_map
 from .read_sample import SIGMA_OF_WIDTH
@@ -99,7 +99,7 @@ def predictor_of(engine: Engine) -> Predictor:
 
     def predict(sample: Sample) -> Map:
         photo = read_photo(sample.image)
-        shown_hw = sample.size_hw or photo.shape[:2]
+        shown_hw = sample.size_hw or size_hw_of(photo)
         frame = fit_frame(photo, contract.size_hw, contract.fit, shown_hw)
         frames = np.repeat(frame[None], contract.batch[0], axis=0)
         saliency = engine.infer(frames)[0]

@@ -258,7 +258,7 @@ def _receipt(workshop: _Workshop, source: _Source, target: Target, product: _Pro
         device_memory_bytes=product.memory_bytes,
         options=workshop.options,
         convolutions=product.convolutions,
-        dtype_counts=counted(layer.dtype for layer in product.layers),
+        dtype_counts=counted(layer.dtype for layer in product.layers if layer.outputs),
         layers=product.layers,
     )
 

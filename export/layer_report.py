@@ -39,8 +39,8 @@ _DTYPE_WORDS = {
     "Int64": re.compile(r"\b(Int64|INT64)\b"),
     "Bool": re.compile(r"\b(Bool|BOOL)\b"),
 }
-# Kernels that multiply and add; generated kernels (`kgen`) move, cast and scale around them.
-_COMPUTES = re.compile(r"correlation|conv|gemm|gett|matrixmultiply", re.IGNORECASE)
+# Kernels that multiply and add, `runtime_fusion` with a cast behind; generated ones (`kgen`) move and scale.
+_COMPUTES = re.compile(r"correlation|conv|gemm|gett|matrixmultiply|fusion", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

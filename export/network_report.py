@@ -55,7 +55,7 @@ def parse(api: TensorRt, model: bytes, origin: str) -> ParsedNetwork:
     builder = api.builder()
     definition = api.network(builder)
     parser = api.parser(definition)
-    if not parser.parse(model):
+    if not parser.parse(model) or definition.num_layers == 0:  # some junk is taken for an empty graph
         raise BuildError(_refusal(api, parser, origin))
     return ParsedNetwork(builder=builder, parser=parser, definition=definition)
 
@@ -147,7 +147,7 @@ def _constant(api: TensorRt, layer: ILayer) -> NDArray[np.generic]:
 def _refusal(api: TensorRt, parser: OnnxParser, origin: str) -> str:
     """Put the parser's first complaint into one line."""
     if parser.num_errors == 0:
-        return f"{origin}: {api.title} {api.version} does not take it. {_DAMAGED}"
+        return f"{origin}: {api.title} {api.version} finds no graph in it. {_DAMAGED}"
     error = parser.get_error(0)
     operator = error.node_operator()
     node = f" node {error.node_name()!r} ({operator})" if operator else ""

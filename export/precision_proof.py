@@ -69,18 +69,21 @@ def prove(precision: Precision, asked: Mapping[str, str], layers: Sequence[Layer
 
 
 def built_dtypes(names: Mapping[str, str], layers: Sequence[Layer]) -> dict[str, str]:
-    """Find the datatype in which an engine computes some ONNX nodes; `unknown` where they are not found."""
-    built: dict[str, set[str]] = {name: set() for name in names}
-    for layer in layers:
-        if layer.computes:
-            for name in built.keys() & {*layer.onnx_nodes, *layer.name.split(" + ")}:
-                built[name].add(layer.dtype)
-    return {name: " and ".join(sorted(dtypes)) or UNKNOWN for name, dtypes in built.items()}
+    """Find the datatypes in which an engine computes some ONNX nodes; `unknown` where they are not found."""
+    return {name: _built_dtype(name, layers) for name in names}
 
 
 def counted(dtypes: Iterable[str]) -> dict[str, int]:
     """Count datatypes, the most frequent first."""
     return dict(Counter(dtypes).most_common())
+
+
+def _built_dtype(name: str, layers: Sequence[Layer]) -> str:
+    """Ask the layers that compute a node; where none is known to, all that do a part of it."""
+    naming = [layer for layer in layers if name in (*layer.onnx_nodes, *layer.name.split(" + "))]
+    computing = [layer for layer in naming if layer.computes]
+    dtypes = {layer.dtype for layer in computing or naming}
+    return " and ".join(sorted(dtypes)) or UNKNOWN
 
 
 def _first(items: Sequence[str]) -> str:

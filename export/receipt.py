@@ -43,7 +43,7 @@ class Receipt:
         device_memory_bytes: for weights and tensors, as the builder reckons it; None where it does not say.
         options: how it was built.
         convolutions: number of convolutions by the datatype that they compute in.
-        dtype_counts: number of layers by the datatype that they compute in.
+        dtype_counts: number of layers by the datatype that they compute in, or read first.
         layers: all of them, with their datatypes.
         schema: version of this format.
     """

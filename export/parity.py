@@ -55,10 +55,17 @@ class Parity:
     Attributes:
         precision: of the graph.
         frames: the agreement on each frame, by its name.
+        rounded: whether it ran with its rounding written out, see `rounding.py`.
     """
 
     precision: Precision
     frames: dict[str, Agreement]
+    rounded: bool = False
+
+    @property
+    def label(self) -> str:
+        """Name of the row in tables: `fp16`, `fp16_rounded`."""
+        return f"{self.precision}_rounded" if self.rounded else self.precision
 
     @property
     def tolerance(self) -> Tolerance:
@@ -88,7 +95,7 @@ class Parity:
             return
         name, frame = max(failing.items(), key=lambda item: item[1].max_abs)
         raise ParityError(
-            f"{self.precision} differs from PyTorch on {len(failing)} of {len(self.frames)} frames, "
+            f"{self.label} differs from PyTorch on {len(failing)} of {len(self.frames)} frames, "
             f"most on {name}: max abs {frame.max_abs:.2g} (at most {self.tolerance.max_abs:g}), "
             f"CC {frame.cc:.6f} (at least {self.tolerance.min_cc}). Nothing was written"
         )
@@ -129,6 +136,8 @@ def compare(
     names: Sequence[str],
     maps: NDArray[np.float32],
     references: NDArray[np.float32],
+    *,
+    rounded: bool = False,
 ) -> Parity:
     """Compare maps frame by frame.
 
@@ -137,6 +146,7 @@ def compare(
         names: of the frames.
         maps: (K, h, w), 0 to 1.
         references: (K, h, w), PyTorch's.
+        rounded: whether `maps` are those of a graph with its rounding written out.
 
     Raises:
         ParityError: a map holds NaN.
@@ -146,7 +156,7 @@ def compare(
         if not np.isfinite(found).all():
             raise ParityError(f"{precision} gives NaN on {name}. Nothing was written")
         frames[name] = agreement(found, reference)
-    return Parity(precision=precision, frames=frames)
+    return Parity(precision=precision, frames=frames, rounded=rounded)
 
 
 def agreement(found: NDArray[np.float32], reference: NDArray[np.float32]) -> Agreement:

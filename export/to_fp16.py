@@ -118,16 +118,22 @@ def _cast_between(graph: ir.Graph, kept: Collection[str]) -> None:
     import onnx_ir
 
     floats = (onnx_ir.DataType.FLOAT, onnx_ir.DataType.FLOAT16)
-    crossed: dict[str, ir.Value] = {}
+    done: dict[str | None, ir.Value] = {}
     for node in list(graph):
         wanted = floats[node.name not in kept]
         for position, value in enumerate(node.inputs):
             if value is None or value.dtype not in floats or value.dtype == wanted:
                 continue
-            name = f"{value.name}.{'fp32' if wanted == onnx_ir.DataType.FLOAT else 'fp16'}"
-            if name not in crossed:
-                cast = onnx_ir.node("Cast", [value], {"to": wanted}, name=name)
-                cast.outputs[0].name, cast.outputs[0].dtype, cast.outputs[0].shape = name, wanted, value.shape
-                graph.insert_before(node, cast)
-                crossed[name] = cast.outputs[0]
-            node.replace_input_with(position, crossed[name])
+            if value.name not in done:
+                done[value.name] = cast_before(graph, node, value, wanted)
+            node.replace_input_with(position, done[value.name])
+
+
+def cast_before(graph: ir.Graph, node: ir.Node, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+    """Insert a Cast of a tensor before a node, and give what it makes: `conv8.relu.fp32`."""
+    import onnx_ir
+
+    name = f"{value.name}.{'fp16' if dtype == onnx_ir.DataType.FLOAT16 else 'fp32'}"
+    made = onnx_ir.Value(name=name, type=onnx_ir.TensorType(dtype), shape=value.shape)
+    graph.insert_before(node, onnx_ir.node("Cast", [value], {"to": dtype}, outputs=[made], name=name))
+    return made

@@ -1,0 +1,187 @@
+"""saliency-export: weights to a bundle, and a bundle to engines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ..runtime.console import run_app
+from ..runtime.contract import Precision
+from ..runtime.errors import BackendError, UsageError
+from .options import asked_precisions, parse_batch, parse_size, parse_targets
+
+if TYPE_CHECKING:
+    from .engine_step import EnginePlan, Say
+    from .export_checkpoint import ExportPlan
+
+DEFAULT_NETWORK = "deep_half"
+DEFAULT_OPSET = 19
+
+app = typer.Typer(
+    name="saliency-export", rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
+)
+
+
+@app.command()
+def export(
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="BUNDLE",
+            help="Build only the engines of this bundle: on a device, without PyTorch.",
+            show_default=False,
+        ),
+    ] = None,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Make the fp16 model; so it is without options.")
+    ] = False,
+    fp32: Annotated[
+        bool, typer.Option("--fp32", help="Make the fp32 model alone, or engines of both.")
+    ] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Does not exist yet.")] = False,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help=f"deep_half, deep_full, mlnet or mlnet_small; without it {DEFAULT_NETWORK}, "
+            "or what the weights hold.",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A .safetensors checkpoint; without it, the shipped weights.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The bundle's folder; without it, ./ and the network's name.",
+            show_default=False,
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="HxW", help="Of the frames; without it, the network's own.", show_default=False),
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N", help="Frames at once: 1, 4, ... or 1-8; without it, 1.", show_default=False
+        ),
+    ] = None,
+    opset: Annotated[
+        int | None, typer.Option(help=f"Of ONNX, 18 to 23; without it, {DEFAULT_OPSET}.", show_default=False)
+    ] = None,
+    engine: Annotated[
+        Literal["auto", "none", "rtx", "tensorrt"],
+        typer.Option(help="Build engines with TensorRT-RTX or TensorRT; auto: with the one that works here."),
+    ] = "auto",
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="sm86,...",
+            help="GPUs to build for ahead of time, with TensorRT-RTX; without it, the one here, or all.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
+) -> None:
+    """Export weights to a bundle: ONNX models that agree with PyTorch, and TensorRT engines of them."""
+    from .engine_step import EnginePlan
+
+    precisions = asked_precisions(fp32=fp32, fp16=fp16, int8=int8)
+    engines = EnginePlan(flavour=engine, targets=parse_targets(target))
+    say = _say_nothing if json else _say
+    if bundle is not None:
+        given = {"network": network, "weights": weights, "output": output, "size": size, "batch": batch}
+        _refuse_beside_bundle({**given, "opset": opset})
+        document = _build(bundle, precisions, engines, say)
+    else:
+        size_hw = parse_size(size) if size else None
+        frames = parse_batch(batch) if batch else (1, 1)
+        plan = _plan(weights, network, output, size_hw, precisions, frames, opset or DEFAULT_OPSET, engines)
+        document = _export(plan, say)
+    if json:
+        print(dumps(document, indent=2))
+
+
+def _plan(
+    weights: Path | None,
+    network: str | None,
+    output: Path | None,
+    size_hw: tuple[int, int] | None,
+    precisions: tuple[Precision, ...],
+    batch: tuple[int, int],
+    opset: int,
+    engines: EnginePlan,
+) -> ExportPlan:
+    """Fill in the weights that ship, where none are given."""
+    from ..train.checkpoint import shipped_weights
+    from .export_checkpoint import ExportPlan
+
+    if weights is None:
+        network = network or DEFAULT_NETWORK
+        weights = shipped_weights(network)
+    return ExportPlan(
+        weights=weights,
+        network=network,
+        size_hw=size_hw,
+        output=output,
+        precisions=precisions,
+        batch=batch,
+        opset=opset,
+        engines=engines,
+    )
+
+
+def _export(plan: ExportPlan, say: Say) -> dict[str, Any]:
+    from .export_checkpoint import export_checkpoint
+
+    exported = export_checkpoint(plan, say)
+    say(f"next: saliency-run {exported.bundle} VIDEO --output overlay.mp4")
+    return exported.to_json()
+
+
+def _refuse_beside_bundle(options: Mapping[str, object]) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(
+                f"--{name} is for an export, but a bundle's models are made. Leave out the one or the other"
+            )
+
+
+def _build(bundle: Path, precisions: tuple[Precision, ...], engines: EnginePlan, say: Say) -> dict[str, Any]:
+    """Build engines alone; to build none is a failure then."""
+    from .engine_step import build_all, why_none
+
+    if bundle.suffix == ".safetensors":
+        raise UsageError(f"{bundle} is a checkpoint. Export it: saliency-export --weights {bundle}")
+    reports = build_all(bundle, precisions, engines, say)
+    if not reports:
+        raise BackendError(f"no engine built: {why_none(engines)}")
+    return {"bundle": str(bundle), "engines": [report.to_json() for report in reports]}
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _say_nothing(_line: str) -> None:
+    """Leave stdout to the JSON document."""
+
+
+def main() -> None:
+    """Entry point of `saliency-export`."""
+    run_app(app)
+
+
+if __name__ == "__main__":
+    main()

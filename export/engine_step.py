@@ -1,0 +1,74 @@
+"""Building a bundle's engines, and saying so. Runs on the device too: neither torch nor onnx is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..runtime.contract import Precision
+
+if TYPE_CHECKING:
+    from .build_engine import EngineReport
+    from .tensorrt_api import Flavour
+
+Say = Callable[[str], None]
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnginePlan:
+    """What engines are to be built.
+
+    Attributes:
+        flavour: what to build with; `auto` builds nothing where nothing can be used.
+        targets: compute capabilities such as `sm86`; none leaves them to the builder.
+    """
+
+    flavour: Flavour
+    targets: tuple[str, ...]
+
+
+def build_all(
+    bundle: Path, precisions: Sequence[Precision], plan: EnginePlan, say: Say
+) -> list[EngineReport]:
+    """Build a bundle's engines of some precisions, where that can be done here.
+
+    Args:
+        bundle: the bundle's folder.
+        precisions: of its models.
+        plan: what to build.
+        say: takes the lines that people read.
+
+    Raises:
+        SaliencyError: as `build_engines`.
+    """
+    from .build_engine import build_engines
+
+    reports = [
+        report
+        for precision in precisions
+        for report in build_engines(bundle, precision, plan.flavour, plan.targets)
+    ]
+    for report in reports:
+        say(_engine_line(report))
+    return reports
+
+
+def why_none(plan: EnginePlan) -> str:
+    """Say why a plan builds no engine here."""
+    from .tensorrt_api import available_flavours
+
+    if plan.flavour == "none":
+        return "--engine none was given"
+    return "; ".join(status.problem for status in available_flavours() if status.problem)
+
+
+def _engine_line(report: EngineReport) -> str:
+    receipt = report.receipt
+    proof = ", ".join(f"{count} in {dtype}" for dtype, count in receipt.convolutions.items())
+    return (
+        f"engine {report.path.name}: {receipt.bytes / _MIB:.1f} MiB, built in {receipt.build_s:.1f} s, "
+        f"its convolutions: {proof}"
+    )

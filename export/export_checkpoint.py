@@ -1,0 +1,187 @@
+"""The way from a checkpoint to a bundle, step by step, in a folder that appears when it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..runtime.artifact import atomic_folder
+from ..runtime.contract import Contract, Precision
+from .bundle import Measured, check_output, write_golden, write_manifest, write_model
+from .engine_step import EnginePlan, Say, build_all, why_none
+from .frames import FrameSet, fitted
+from .ort_session import ort_maps
+from .parity import Parity, compare, reference_maps
+from .range_scan import RangeScan, scan_ranges
+from .rounding import rounded_as_fp16
+from .summary import contract_line, files_line, parity_lines, range_line
+
+if TYPE_CHECKING:
+    import onnx
+
+    from ..train.checkpoint import Checkpoint
+    from .build_engine import EngineReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportPlan:
+    """What is to be exported.
+
+    Attributes:
+        weights: the checkpoint.
+        network: take it as this network; None for its own.
+        size_hw: take it at this size, in pixels; None for its own.
+        output: the bundle's folder; None for one named for the network, in the current folder.
+        precisions: asked for; the fp32 graph is made in any case.
+        batch: smallest and largest number of frames in a batch.
+        opset: of ONNX's own operators.
+        engines: that are built of the precisions asked for.
+    """
+
+    weights: Path
+    network: str | None
+    size_hw: tuple[int, int] | None
+    output: Path | None
+    precisions: tuple[Precision, ...]
+    batch: tuple[int, int]
+    opset: int
+    engines: EnginePlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What has become of a plan.
+
+    Attributes:
+        bundle: its folder.
+        manifest: the content of its manifest.json.
+        engines: that were built into it.
+    """
+
+    bundle: Path
+    manifest: Mapping[str, Any]
+    engines: Sequence[EngineReport]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain JSON values."""
+        engines = [engine.to_json() for engine in self.engines]
+        return {"bundle": str(self.bundle), "manifest": self.manifest, "engines": engines}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measuring:
+    """What graphs are measured with: frames, and what PyTorch makes of some of them."""
+
+    scanned: FrameSet
+    compared: FrameSet
+    references: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Graphs:
+    """What was made of a checkpoint: its graphs by precision, and why some fp16 nodes stay fp32."""
+
+    contract: Contract
+    models: Mapping[Precision, onnx.ModelProto]
+    scan: RangeScan
+    kept_fp32: Mapping[str, str]
+
+
+def export_checkpoint(plan: ExportPlan, say: Say) -> Exported:
+    """Export a checkpoint to a bundle that has proved itself equal to PyTorch.
+
+    Args:
+        plan: what to export.
+        say: takes the lines that people read.
+
+    Raises:
+        SaliencyError: an option, the weights or the output cannot be, a graph leaves the tolerance, or an
+            engine cannot be built. What was at the output before is still there.
+    """
+    from ..train.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(plan.weights, network=plan.network, size_hw=plan.size_hw)
+    output = plan.output or Path(checkpoint.config.name)
+    check_output(output)
+    with atomic_folder(output) as folder:
+        manifest = _fill(folder, checkpoint, plan, say)
+        reports = build_all(folder, plan.precisions, plan.engines, say)
+        if not reports and plan.engines.flavour == "auto":
+            say(f"no engine built: {why_none(plan.engines)}")
+    say(files_line(output, manifest))
+    engines = [replace(report, path=output / report.path.relative_to(folder)) for report in reports]
+    return Exported(bundle=output, manifest=manifest, engines=engines)
+
+
+def _fill(folder: Path, checkpoint: Checkpoint, plan: ExportPlan, say: Say) -> dict[str, Any]:
+    """Make the graphs, measure them, and write the bundle's files."""
+    measuring = _measuring(checkpoint)
+    graphs = _graphs(checkpoint, plan, measuring, say)
+    parities = _parities(graphs, measuring)
+    for line in parity_lines(parities):
+        say(line)
+    for parity in parities:
+        parity.check()
+    for precision, model in graphs.models.items():
+        write_model(folder, model, precision)
+    write_golden(folder, measuring.compared.every(2), measuring.references[::2])
+    measured = Measured(scan=graphs.scan, kept_fp32=graphs.kept_fp32, parities=parities)
+    return write_manifest(folder, graphs.contract, checkpoint, measured)
+
+
+def _measuring(checkpoint: Checkpoint) -> _Measuring:
+    """Take the shipped frames: all for the ranges, which is quick, every other one to compare."""
+    from ..calib.frames import shipped_frames
+
+    config = checkpoint.config
+    scanned = fitted(shipped_frames(), config.size_hw, config.fit)
+    compared = scanned.every(2)
+    references = reference_maps(checkpoint, compared.pixels)
+    return _Measuring(scanned=scanned, compared=compared, references=references)
+
+
+def _graphs(checkpoint: Checkpoint, plan: ExportPlan, measuring: _Measuring, say: Say) -> _Graphs:
+    """Export in fp32, and from that graph and its ranges make the others."""
+    from .to_fp16 import fp16_from_fp32, kept_fp32
+    from .to_onnx import contract_of, onnx_from_checkpoint
+
+    contract = contract_of(checkpoint, plan.batch)
+    say(contract_line(contract, plan.weights, plan.opset))
+    fp32 = onnx_from_checkpoint(checkpoint, plan.batch, plan.opset)
+    scan = scan_ranges(fp32, contract, measuring.scanned.pixels)
+    say(range_line(scan))
+    models: dict[Precision, onnx.ModelProto] = {"fp32": fp32}
+    kept: dict[str, str] = {}
+    if "fp16" in plan.precisions:
+        kept = kept_fp32(fp32, scan)
+        models["fp16"] = fp16_from_fp32(fp32, kept)
+    return _Graphs(contract=contract, models=models, scan=scan, kept_fp32=kept)
+
+
+def _parities(graphs: _Graphs, measuring: _Measuring) -> list[Parity]:
+    """Hold every graph against PyTorch; fp16 also with its rounding written out."""
+    found = [
+        _parity(graphs.contract, precision, model, measuring) for precision, model in graphs.models.items()
+    ]
+    if "fp16" in graphs.models:
+        rounded = rounded_as_fp16(graphs.models["fp32"], graphs.kept_fp32)
+        found.append(_parity(graphs.contract, "fp16", rounded, measuring, rounded=True))
+    return found
+
+
+def _parity(
+    contract: Contract,
+    precision: Precision,
+    model: onnx.ModelProto,
+    measuring: _Measuring,
+    *,
+    rounded: bool = False,
+) -> Parity:
+    compared = measuring.compared
+    maps = ort_maps(model, replace(contract, precision=precision), compared.pixels)
+    return compare(precision, compared.names, maps, measuring.references, rounded=rounded)

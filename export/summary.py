@@ -1,0 +1,77 @@
+"""What saliency-export says: lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..runtime.contract import Contract
+from .parity import Parity
+from .range_scan import FP16_MAX, RangeScan
+
+_COLUMNS = ("", "max abs", "allowed", "mean abs", "SQNR dB", "CC", "allowed", "KLDiv", "peak shift")
+_WIDTHS = (12, 9, 9, 10, 9, 11, 9, 9, 12)
+_ROUNDED_NOTE = (
+    "  fp16_rounded: each tensor rounded to half, as a device does and ONNX Runtime on a CPU does not"
+)
+_MIB = 1 << 20
+
+
+def contract_line(contract: Contract, weights: Path, opset: int) -> str:
+    """Say what is exported."""
+    (height, width), (map_height, map_width), (smallest, largest) = (
+        contract.size_hw,
+        contract.map_size_hw,
+        contract.batch,
+    )
+    batch = f"batch {smallest}" if smallest == largest else f"batch {smallest} to {largest}"
+    return (
+        f"{contract.network} from {weights.name} ({contract.weights_sha256[:8]}): "
+        f"frame {height}x{width} to map {map_height}x{map_width}, {batch}, opset {opset}"
+    )
+
+
+def range_line(scan: RangeScan) -> str:
+    """Say how near the graph comes to fp16's limit."""
+    name, value = scan.largest()
+    near = {**scan.near(), **scan.near_squares()}
+    verdict = f"kept in fp32: {', '.join(near)}" if near else "no layer needs fp32 for it"
+    return (
+        f"ranges of {scan.frames} frames: up to {value:.4g} ({name}), fp16 ends at {FP16_MAX:.0f}; {verdict}"
+    )
+
+
+def parity_lines(parities: Sequence[Parity]) -> list[str]:
+    """Lay out the worst of each graph as a table."""
+    title = f"parity with PyTorch in ONNX Runtime, worst of {len(parities[0].frames)} frames"
+    rows = [_laid_out(row) for row in (_COLUMNS, *(_parity_row(parity) for parity in parities))]
+    notes = [_ROUNDED_NOTE] if any(parity.rounded for parity in parities) else []
+    return [title, *rows, *notes]
+
+
+def _parity_row(parity: Parity) -> tuple[str, ...]:
+    worst, allowed = parity.worst(), parity.tolerance
+    return (
+        parity.label,
+        f"{worst.max_abs:.1e}",
+        f"{allowed.max_abs:.0e}",
+        f"{worst.mean_abs:.1e}",
+        f"{worst.sqnr_db:.1f}",
+        f"{worst.cc:.7f}",
+        f"{allowed.min_cc}",
+        f"{worst.kldiv:.1e}",
+        f"{worst.peak_shift_cells:.1f} cells",
+    )
+
+
+def _laid_out(cells: Sequence[str]) -> str:
+    first, *others = (f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
+    return "  " + "".join((first.strip().ljust(_WIDTHS[0]), *others))
+
+
+def files_line(output: Path, manifest: Mapping[str, Any]) -> str:
+    """Say what lies in the bundle."""
+    entries = [*manifest["models"].values(), manifest["golden"]]
+    files = ", ".join(f"{entry['file']} {entry['bytes'] / _MIB:.1f} MiB" for entry in entries)
+    return f"bundle {output}: {files}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,15 @@ HEAVY = {
     "torchvision",
 }
 LIMIT_S = 0.4
-TRIES = 5
+TRIES = 3
+
+
+def help_cpu_s(command: str) -> float:
+    """Measure the processor's time: unlike the clock's, other work on the machine hardly lengthens it."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    help_text([command])
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_installed_commands_are_the_declared_ones(pyproject: dict[str, Any]) -> None:
@@ -41,13 +49,9 @@ def test_help_is_the_golden_text() -> None:
 
 @pytest.mark.parametrize("command", commands())
 def test_help_comes_at_once(command: str) -> None:
-    durations_s = []
-    for _ in range(TRIES):
-        start_s = time.perf_counter()
-        help_text([command])
-        durations_s.append(time.perf_counter() - start_s)
+    costs_s = [help_cpu_s(command) for _ in range(TRIES)]
 
-    assert min(durations_s) < LIMIT_S, f"seconds: {', '.join(f'{duration:.2f}' for duration in durations_s)}"
+    assert min(costs_s) < LIMIT_S, f"CPU seconds: {', '.join(f'{cost:.2f}' for cost in costs_s)}"
 
 
 @pytest.mark.parametrize("command", commands())

@@ -95,7 +95,8 @@ class TensorRt:
         """Compute capabilities to build for, such as `sm75`; none where only the GPU at hand will do."""
         if not self.builds_ahead:
             return ()
-        return tuple(name.lower() for name in dir(self.trt.ComputeCapability) if name.startswith("SM"))
+        names = self.trt.ComputeCapability.__members__
+        return tuple(name.lower() for name in names if name.startswith("SM"))
 
     def builder(self) -> Builder:
         """Make a builder.

@@ -1,7 +1,7 @@
 """The way of full TensorRT, which builds for the GPU at hand, walked with TensorRT-RTX in its clothes.
 
-TensorRT itself needs a GPU. Its differences, as our code asks for them: no compute capabilities to choose, and
-a timing cache. Everything else here is real: parser, builder, log, proof, files.
+TensorRT itself needs a GPU. What sets it apart, as our code asks for it: no compute capabilities to choose,
+and a timing cache. All else here is real: parser, builder, log, proof, files.
 """
 
 from __future__ import annotations

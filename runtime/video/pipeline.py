@@ -21,6 +21,7 @@ from ..fit import crop_map, fit_frame, window_of
 from ..telemetry import Telemetry
 from .ahead import ahead
 from .frame import Frame, Result, SaliencyMap
+from .opencv_setup import single_threaded
 from .render import Renderer
 from .sinks import Sink
 from .sources import Source
@@ -82,7 +83,7 @@ def run_pipeline(
         SaliencyError: what a stage raised, after the frames before it were done.
     """
     frame_count = 0
-    with closing(saliency_maps(source, engine, telemetry, is_stopped)) as maps:
+    with single_threaded(), closing(saliency_maps(source, engine, telemetry, is_stopped)) as maps:
         for saliency in maps:
             _show(saliency, sinks, renderer, telemetry)
             telemetry.add("age", time.monotonic() - saliency.frame.captured_s)

@@ -12,7 +12,7 @@ from ..artifact import atomic_file, check_writable, temporary_beside
 from ..errors import OutputError, UsageError
 from ..fit import fit_frame
 from .frame import Result, SaliencyMap
-from .opencv_log import silence
+from .opencv_setup import silence
 
 MapsFormat = Literal["png16", "npy"]
 

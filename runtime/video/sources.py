@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import InputError
 from .frame import Frame
 from .images import check_size, is_image, read_image
-from .opencv_log import silence
+from .opencv_setup import silence
 
 
 class Source(Protocol):

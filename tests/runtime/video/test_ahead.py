@@ -67,9 +67,12 @@ def test_never_further_ahead_than_the_queue(size: int) -> None:
     numbers = Numbers(100)
     reader = ahead(numbers.items(), size)
 
+    furthest = 1 + size + 1  # read, queued, and one waiting at the queue
     assert next(reader) == 0
-    time.sleep(0.2)
-    assert numbers.given == 1 + size + 1  # read, queued, and one waiting at the queue
+    while numbers.given < furthest:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert numbers.given == furthest
     reader.close()
 
 

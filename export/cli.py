@@ -12,14 +12,13 @@ import typer
 from ..runtime.console import run_app
 from ..runtime.contract import Precision
 from ..runtime.errors import BackendError, UsageError
-from .options import asked_precisions, parse_batch, parse_size, parse_targets
+from .options import DEFAULT_OPSET, asked_precisions, check_opset, parse_batch, parse_size, parse_targets
 
 if TYPE_CHECKING:
     from .engine_step import EnginePlan, Say
     from .export_checkpoint import ExportPlan
 
 DEFAULT_NETWORK = "deep_half"
-DEFAULT_OPSET = 19
 
 app = typer.Typer(
     name="saliency-export", rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
@@ -107,7 +106,8 @@ def export(
     else:
         size_hw = parse_size(size) if size else None
         frames = parse_batch(batch) if batch else (1, 1)
-        plan = _plan(weights, network, output, size_hw, precisions, frames, opset or DEFAULT_OPSET, engines)
+        checked_opset = DEFAULT_OPSET if opset is None else check_opset(opset)
+        plan = _plan(weights, network, output, size_hw, precisions, frames, checked_opset, engines)
         document = _export(plan, say)
     if json:
         print(dumps(document, indent=2))

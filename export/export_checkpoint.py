@@ -20,6 +20,8 @@ from .parity import Parity, compare, reference_maps
 from .range_scan import RangeScan, scan_ranges
 from .rounding import rounded_as_fp16
 from .summary import contract_line, files_line, parity_lines, range_line
+from .to_fp16 import fp16_from_fp32, kept_fp32
+from .to_onnx import contract_of, onnx_from_checkpoint
 
 if TYPE_CHECKING:
     import onnx
@@ -88,7 +90,6 @@ class _Graphs:
 
     contract: Contract
     models: Mapping[Precision, onnx.ModelProto]
-    scan: RangeScan
     kept_fp32: Mapping[str, str]
 
 
@@ -120,8 +121,13 @@ def export_checkpoint(plan: ExportPlan, say: Say) -> Exported:
 
 def _fill(folder: Path, checkpoint: Checkpoint, plan: ExportPlan, say: Say) -> dict[str, Any]:
     """Make the graphs, measure them, and write the bundle's files."""
+    contract = contract_of(checkpoint, plan.batch)
+    say(contract_line(contract, plan.weights, plan.opset))
+    fp32 = onnx_from_checkpoint(checkpoint, plan.batch, plan.opset)
     measuring = _measuring(checkpoint)
-    graphs = _graphs(checkpoint, plan, measuring, say)
+    scan = scan_ranges(fp32, contract, measuring.scanned.pixels)
+    say(range_line(scan))
+    graphs = _graphs(contract, fp32, scan, plan.precisions)
     parities = _parities(graphs, measuring)
     for line in parity_lines(parities):
         say(line)
@@ -130,8 +136,8 @@ def _fill(folder: Path, checkpoint: Checkpoint, plan: ExportPlan, say: Say) -> d
     for precision, model in graphs.models.items():
         write_model(folder, model, precision)
     write_golden(folder, measuring.compared.every(2), measuring.references[::2])
-    measured = Measured(scan=graphs.scan, kept_fp32=graphs.kept_fp32, parities=parities)
-    return write_manifest(folder, graphs.contract, checkpoint, measured)
+    measured = Measured(scan=scan, kept_fp32=graphs.kept_fp32, parities=parities)
+    return write_manifest(folder, contract, checkpoint, measured)
 
 
 def _measuring(checkpoint: Checkpoint) -> _Measuring:
@@ -145,22 +151,16 @@ def _measuring(checkpoint: Checkpoint) -> _Measuring:
     return _Measuring(scanned=scanned, compared=compared, references=references)
 
 
-def _graphs(checkpoint: Checkpoint, plan: ExportPlan, measuring: _Measuring, say: Say) -> _Graphs:
-    """Export in fp32, and from that graph and its ranges make the others."""
-    from .to_fp16 import fp16_from_fp32, kept_fp32
-    from .to_onnx import contract_of, onnx_from_checkpoint
-
-    contract = contract_of(checkpoint, plan.batch)
-    say(contract_line(contract, plan.weights, plan.opset))
-    fp32 = onnx_from_checkpoint(checkpoint, plan.batch, plan.opset)
-    scan = scan_ranges(fp32, contract, measuring.scanned.pixels)
-    say(range_line(scan))
+def _graphs(
+    contract: Contract, fp32: onnx.ModelProto, scan: RangeScan, precisions: Sequence[Precision]
+) -> _Graphs:
+    """Make the other graphs from the fp32 one and its ranges."""
     models: dict[Precision, onnx.ModelProto] = {"fp32": fp32}
     kept: dict[str, str] = {}
-    if "fp16" in plan.precisions:
+    if "fp16" in precisions:
         kept = kept_fp32(fp32, scan)
         models["fp16"] = fp16_from_fp32(fp32, kept)
-    return _Graphs(contract=contract, models=models, scan=scan, kept_fp32=kept)
+    return _Graphs(contract=contract, models=models, kept_fp32=kept)
 
 
 def _parities(graphs: _Graphs, measuring: _Measuring) -> list[Parity]:

@@ -7,6 +7,9 @@ import re
 from ..runtime.contract import Precision
 from ..runtime.errors import UsageError
 
+DEFAULT_OPSET = 19
+"""The lowest one with fp16 scales of Q/DQ nodes; TensorRT 10.3, the oldest supported, reads up to 20."""
+OPSETS = range(18, 24)
 MAX_SIDE = 4096
 MAX_BATCH = 64
 
@@ -42,6 +45,19 @@ def parse_batch(text: str) -> tuple[int, int]:
 def parse_targets(text: str | None) -> tuple[str, ...]:
     """Read `sm86,sm120`."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def check_opset(opset: int) -> int:
+    """Give the opset back.
+
+    Raises:
+        UsageError: it is none that is supported.
+    """
+    if opset not in OPSETS:
+        raise UsageError(
+            f"opset {opset}: choose one from {OPSETS[0]} to {OPSETS[-1]}; {DEFAULT_OPSET} fits everywhere"
+        )
+    return opset
 
 
 def asked_precisions(*, fp32: bool, fp16: bool, int8: bool) -> tuple[Precision, ...]:

@@ -40,8 +40,9 @@ class RangeScan:
     squares: Mapping[str, float]
 
     def largest(self) -> tuple[str, float]:
-        """Give the tensor that becomes largest, and its maximum."""
-        return max(self.max_abs.items(), key=lambda item: item[1])
+        """Give the tensor of the network that becomes largest, and its maximum; pixels are 255 in any case."""
+        own = [item for item in self.max_abs.items() if not item[0].startswith("input.")]
+        return max(own, key=lambda item: item[1])
 
     def near(self) -> dict[str, float]:
         """Give the tensors that come near fp16's limit."""

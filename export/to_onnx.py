@@ -6,7 +6,8 @@ import warnings
 from typing import TYPE_CHECKING
 
 from ..runtime.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, Contract
-from ..runtime.errors import ArtifactError, BackendError, UsageError
+from ..runtime.errors import ArtifactError, BackendError
+from .options import DEFAULT_OPSET, check_opset
 from .tidy_graph import tidy
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
     from ..train.checkpoint import Checkpoint
 
-DEFAULT_OPSET = 19
-"""The lowest one with fp16 scales of Q/DQ nodes; TensorRT 10.3, the oldest supported, reads up to 20."""
-OPSETS = range(18, 24)
 # What the networks consist of. Anything else (If, Loop, Shape, Reshape, ...) is a surprise of a new exporter.
 ALLOWED_OPS = {
     *("Cast", "Transpose", "Sub", "Mul"),  # the input's scaling
@@ -67,12 +65,8 @@ def onnx_from_checkpoint(
     """
     import onnx_ir
 
-    if opset not in OPSETS:
-        raise UsageError(
-            f"opset {opset}: choose one from {OPSETS[0]} to {OPSETS[-1]}; {DEFAULT_OPSET} fits everywhere"
-        )
     _refuse_broken_weights(checkpoint)
-    model = _exported(checkpoint, batch, opset)
+    model = _exported(checkpoint, batch, check_opset(opset))
     tidy(model)
     model.metadata_props[METADATA_KEY] = contract_of(checkpoint, batch).to_json()
     proto = onnx_ir.to_proto(model)

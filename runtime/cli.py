@@ -51,10 +51,10 @@ def run(
     ] = "overlay",
     opacity: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Of the overlay where saliency is highest.")
-    ] = 0.8,
+    ] = 0.75,
     colormap: Annotated[
-        str, typer.Option(help="An OpenCV colour map: turbo, inferno, viridis, jet, magma, hot, ...")
-    ] = "turbo",
+        str, typer.Option(help="An OpenCV colour map: inferno, turbo, viridis, jet, magma, hot, ...")
+    ] = "inferno",
     fps: Annotated[
         float | None,
         typer.Option(min=0.1, help="Of that video; without it, the source's divided by --every."),

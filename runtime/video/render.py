@@ -25,12 +25,12 @@ class RenderOptions:
         view: `overlay` blends colours over the frame; `side-by-side` puts the coloured map to its right.
         opacity: of the overlay where saliency is 1, in 0 to 1; in proportion elsewhere, so that the frame
             stays clear where nobody looks.
-        colormap: an OpenCV colour map, such as `turbo`, `inferno`, `viridis`, `jet`, `hot`.
+        colormap: an OpenCV colour map, such as `inferno`, `turbo`, `viridis`, `jet`, `hot`.
     """
 
     view: View = "overlay"
-    opacity: float = 0.8
-    colormap: str = "turbo"
+    opacity: float = 0.75
+    colormap: str = "inferno"
 
     def __post_init__(self) -> None:
         """Check the values.

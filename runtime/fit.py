@@ -89,16 +89,8 @@ def crop_map(saliency: NDArray[np.float32], window: Window) -> NDArray[np.float3
     left, right = (round(edge * width, 6) for edge in (window.left, window.right))
     if all(edge.is_integer() for edge in (top, bottom, left, right)):
         return saliency[int(top) : int(bottom), int(left) : int(right)]
-    rows, columns = int(np.ceil(bottom - top)), int(np.ceil(right - left))
-    row_step, column_step = (bottom - top) / rows, (right - left) / columns
-    cell_of_pixel = np.array(  # (x, y) of the map at the centre of each cell of the crop
-        [[column_step, 0, left + (column_step - 1) / 2], [0, row_step, top + (row_step - 1) / 2]]
-    )
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    cropped = cv2.warpAffine(
-        saliency, cell_of_pixel, (columns, rows), flags=flags, borderMode=cv2.BORDER_REPLICATE
-    )
-    return cropped.astype(np.float32, copy=False)
+    cropped: NDArray[np.float32] = _bilinear(top, bottom, height) @ saliency @ _bilinear(left, right, width).T
+    return cropped
 
 
 def resize(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -125,3 +117,12 @@ def _inner_hw(frame_hw: tuple[int, int], size_hw: tuple[int, int]) -> tuple[int,
     scale = min(size_hw[0] / frame_hw[0], size_hw[1] / frame_hw[1])
     height, width = round(frame_hw[0] * scale), round(frame_hw[1] * scale)
     return max(1, min(size_hw[0], height)), max(1, min(size_hw[1], width))
+
+
+def _bilinear(first: float, last: float, cells: int) -> NDArray[np.float32]:
+    """Give the weights that take `cells` cells to those between two edges, (k, cells); each row sums to 1."""
+    count = int(np.ceil(last - first))
+    centres = first + (np.arange(count) + 0.5) / count * (last - first) - 0.5
+    inside = np.clip(centres, 0, cells - 1)
+    distances = np.abs(inside[:, np.newaxis] - np.arange(cells))
+    return np.maximum(0.0, 1.0 - distances).astype(np.float32)

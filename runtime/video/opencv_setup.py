@@ -12,7 +12,8 @@ import cv2
 def silence() -> None:
     """Turn off OpenCV's and FFmpeg's own messages, before the first video; what matters is raised here."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    logging = getattr(cv2.utils, "logging", cv2)  # OpenCV 5, and 4 before it
+    logging.setLogLevel(0)
 
 
 @contextmanager

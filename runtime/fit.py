@@ -89,8 +89,8 @@ def crop_map(saliency: NDArray[np.float32], window: Window) -> NDArray[np.float3
     left, right = (round(edge * width, 6) for edge in (window.left, window.right))
     if all(edge.is_integer() for edge in (top, bottom, left, right)):
         return saliency[int(top) : int(bottom), int(left) : int(right)]
-    cropped: NDArray[np.float32] = _bilinear(top, bottom, height) @ saliency @ _bilinear(left, right, width).T
-    return cropped
+    cropped = _bilinear(top, bottom, height) @ saliency @ _bilinear(left, right, width).T
+    return cropped.astype(np.float32, copy=False)
 
 
 def resize(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:

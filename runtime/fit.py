@@ -89,7 +89,9 @@ def crop_map(saliency: NDArray[np.float32], window: Window) -> NDArray[np.float3
     left, right = (round(edge * width, 6) for edge in (window.left, window.right))
     if all(edge.is_integer() for edge in (top, bottom, left, right)):
         return saliency[int(top) : int(bottom), int(left) : int(right)]
-    cropped = _bilinear(top, bottom, height) @ saliency @ _bilinear(left, right, width).T
+    cropped: NDArray[np.floating] = (
+        _bilinear(top, bottom, height) @ saliency @ _bilinear(left, right, width).T
+    )
     return cropped.astype(np.float32, copy=False)
 
 

@@ -35,7 +35,7 @@ def asked_by_onnx(path: Path) -> dict[str, int]:
     dequantized = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     names = {onnx.TensorProto.FLOAT: "Float", onnx.TensorProto.FLOAT16: "Half"}
     return Counter(
-        "Int8" if node.input[0] in dequantized else names[types[node.input[0]]]
+        "Int8" if dequantized.issuperset(node.input[:2]) else names[types[node.input[0]]]
         for node in graph.node
         if node.op_type in ("Conv", "ConvTranspose")
     )

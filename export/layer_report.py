@@ -24,8 +24,8 @@ _LINE = re.compile(
     r"(?:Constants: \[(?P<constants>| .*?\})\], )?"
     r"Outputs: \[(?P<outputs>| .*?\})\](?P<rest>.*)"
 )
-_DTYPE = re.compile(r"Datatype: ([^,}]*)")
-_TENSOR = re.compile(r"Dimensions: \[([^\]]*)\].*?Datatype: ([^,}]*)")
+_DTYPE = re.compile(r"Data[tT]ype: ([^,}]*)")
+_TENSOR = re.compile(r"Dimensions: \[([^\]]*)\].*?Data[tT]ype: ([^,}]*)")
 _WEIGHTS = re.compile(r'Weights: \{"Type": "(\w+)"')
 _METADATA = re.compile(r"Metadata: (.*)")
 _ONNX_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=\[|[\x1e\x1f]|\s*$)")

@@ -78,6 +78,13 @@ def test_tensorrt_10_names_datatypes_in_words(format_in: str, weights: str, dtyp
     assert layer.onnx_nodes == ("conv1", "conv1.relu")
 
 
+def test_datatype_and_format_may_stand_apart() -> None:
+    line = tensorrt_line("conv1", "Half", "Half", "[ONNX Layer: conv1]")
+    (layer,) = layers_in(line.replace("Format/Datatype: Half", "DataType: Half, Format: Row major linear"))
+
+    assert (layer.inputs, layer.outputs, layer.dtype) == (("Half",), ("Half",), "Half")
+
+
 def test_unknown_datatype_is_not_guessed() -> None:
     line = tensorrt_line("conv1", "N/A due to dynamic shapes", "Half", "").replace('"Half"', '"E4M3"')
     (layer,) = layers_in(line)

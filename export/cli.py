@@ -12,7 +12,8 @@ import typer
 from ..runtime.console import run_app
 from ..runtime.contract import Precision
 from ..runtime.errors import BackendError, UsageError
-from .options import DEFAULT_OPSET, asked_precisions, check_opset, parse_batch, parse_size, parse_targets
+from ..runtime.options import parse_size
+from .options import DEFAULT_OPSET, asked_precisions, check_opset, parse_batch, parse_targets
 
 if TYPE_CHECKING:
     from .engine_step import EnginePlan, Say

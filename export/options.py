@@ -10,21 +10,7 @@ from ..runtime.errors import UsageError
 DEFAULT_OPSET = 19
 """The lowest one with fp16 scales of Q/DQ nodes; TensorRT 10.3, the oldest supported, reads up to 20."""
 OPSETS = range(18, 24)
-MAX_SIDE = 4096
 MAX_BATCH = 64
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Read `240x320` as height and width.
-
-    Raises:
-        UsageError: it is no size.
-    """
-    found = re.fullmatch(r"(\d+)[xX](\d+)", text)
-    size_hw = (int(found[1]), int(found[2])) if found else (0, 0)
-    if not all(0 < side <= MAX_SIDE for side in size_hw):
-        raise UsageError(f"--size {text}: expected HEIGHTxWIDTH in pixels, such as 240x320, up to {MAX_SIDE}")
-    return size_hw
 
 
 def parse_batch(text: str) -> tuple[int, int]:

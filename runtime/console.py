@@ -16,12 +16,23 @@ if TYPE_CHECKING:
     import typer
 
 
+LIBRARY_REMEDY = (
+    "OpenCV needs the system's libGL and GLib: apt-get install libgl1 libglib2.0-0, "
+    "or put opencv-python-headless in the place of opencv-python"
+)
+
+
 def run_app(app: typer.Typer) -> None:
     """Run a typer app; a `SaliencyError` becomes one line on stderr and exit code 1, Ctrl-C exit code 130."""
     try:
         app()
     except SaliencyError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except ImportError as error:  # a shared library that the system lacks; our own extras say so themselves
+        if ".so" not in str(error):
+            raise
+        print(f"error: {error}. {LIBRARY_REMEDY}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

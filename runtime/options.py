@@ -6,6 +6,8 @@ import re
 
 from .errors import UsageError
 
+MAX_SIDE = 4096
+
 
 def parse_size(text: str) -> tuple[int, int]:
     """Read a size such as `240x320`.
@@ -16,7 +18,8 @@ def parse_size(text: str) -> tuple[int, int]:
     Raises:
         UsageError: it is none.
     """
-    match = re.fullmatch(r"([1-9]\d{0,4})[xX]([1-9]\d{0,4})", text)
-    if match is None:
-        raise UsageError(f"size {text!r}: expected HEIGHTxWIDTH in pixels, such as 240x320")
-    return int(match[1]), int(match[2])
+    found = re.fullmatch(r"(\d+)[xX](\d+)", text)
+    size_hw = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not all(0 < side <= MAX_SIDE for side in size_hw):
+        raise UsageError(f"--size {text}: expected HEIGHTxWIDTH in pixels, such as 240x320, up to {MAX_SIDE}")
+    return size_hw

@@ -28,7 +28,7 @@ EXTRAS = {
 NEVER_IN_RUNTIME = {"torch", "torchvision", "onnx", "onnxscript", "onnx_ir"}
 LATE_IN_RUNTIME = {"onnxruntime", "tensorrt", "tensorrt_rtx", "tensorrt_lean", "cuda"}
 DISTRIBUTIONS = {
-    "cv2": "opencv-python-headless",
+    "cv2": "opencv-python",
     "cuda": "cuda-python",
     "onnxruntime": "onnxruntime-gpu",
     "onnx_ir": "onnx-ir",

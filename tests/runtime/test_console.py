@@ -8,7 +8,7 @@ import signal
 import pytest
 import typer
 
-from saliency_edge.runtime.console import run_app, stop_request
+from saliency_edge.runtime.console import LIBRARY_REMEDY, run_app, stop_request
 from saliency_edge.runtime.errors import InputError
 
 
@@ -26,6 +26,7 @@ def app_that_raises(error: BaseException) -> typer.Typer:
     ("error", "code", "text"),
     [
         (InputError("no such file: x. Give another"), 1, "error: no such file: x. Give another\n"),
+        (ImportError("libGL.so.1: no such file"), 1, f"error: libGL.so.1: no such file. {LIBRARY_REMEDY}\n"),
         (KeyboardInterrupt(), 130, ""),
         (SystemExit(143), 143, ""),
     ],
@@ -44,6 +45,12 @@ def test_exit_codes(
 
     assert raised.value.code == code
     assert capsys.readouterr() == ("", text)
+
+
+def test_an_import_that_is_our_own_mistake_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["command"])
+    with pytest.raises(ImportError, match="no_such_module"):
+        run_app(app_that_raises(ImportError("No module named 'no_such_module'")))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -102,7 +102,7 @@ def fit(
 
 @app.command()
 def recipe(
-    name: Annotated[str, typer.Argument(help="mlnet, deep_half_coarse or deep_half_fine.")],
+    name: Annotated[str, typer.Argument(help="deep_half or mlnet, then _coarse or _fine.")],
     data: Annotated[Path, typer.Option(help="Folder with salicon, scene500 and photos.")],
     output: Output,
     teacher: Teachers = None,

@@ -15,12 +15,32 @@ STRIDE = 4
 MIN_SIDE = 32
 
 
-class LocalResponseNorm(nn.LocalResponseNorm):
-    """Across channels, as Caffe and torch have it; it becomes ONNX's own `LRN` node in an export."""
+class LocalResponseNorm(nn.Module):
+    """Across channels, as Caffe has it (size 5, alpha 1e-4, beta 0.75, k 1; Krizhevsky et al., 2012).
+
+    The sum over neighbouring channels is a 1x1 convolution: torch's own average pool takes three times as
+    long in training. In an export it becomes ONNX's own `LRN` node.
+    """
+
+    size, alpha, beta, k = 5, 1e-4, 0.75, 1.0
+    neighbours: torch.Tensor
+
+    def __init__(self, channels: int) -> None:
+        """Make the window over that many channels."""
+        super().__init__()
+        index = torch.arange(channels)
+        near = (index[:, None] - index[None, :]).abs() <= self.size // 2
+        self.register_buffer("neighbours", near.float().view(channels, channels, 1, 1), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
-        if not torch.onnx.is_in_onnx_export():
-            return super().forward(x.float())
+        if torch.onnx.is_in_onnx_export():
+            return self._onnx_node(x)
+        with torch.autocast(x.device.type, enabled=False):  # 1 + 1e-4 is 1 in bfloat16
+            x = x.float()
+            sums = F.conv2d(x.square(), self.neighbours)  # (N, C, H, W)
+            return x * (self.k + self.alpha / self.size * sums).pow(-self.beta)
+
+    def _onnx_node(self, x: torch.Tensor) -> torch.Tensor:
         return torch.onnx.ops.symbolic(
             "LRN",
             (x,),
@@ -42,7 +62,7 @@ class DeepConvnet(nn.Module):
         super().__init__()
         c1, c2, c3, c6, c7 = (round(channels * width) for channels in (96, 256, 512, 256, 128))
         self.conv1 = nn.Conv2d(3, c1, 7, padding=3)
-        self.norm1 = LocalResponseNorm(size=5, alpha=1e-4, beta=0.75, k=1.0)
+        self.norm1 = LocalResponseNorm(c1)
         self.conv2 = nn.Conv2d(c1, c2, 5, padding=2)
         self.conv3 = nn.Conv2d(c2, c3, 3, padding=1)
         self.conv4 = nn.Conv2d(c3, c3, 5, padding=2)

@@ -48,7 +48,7 @@ _DEEP = Recipe(
     config=FitConfig(steps=2500, learning_rate=5e-4, ema=0.998, validate_every=250),
 )
 RECIPES: dict[str, Recipe] = {
-    "mlnet": Recipe(
+    "mlnet_coarse": Recipe(
         network="mlnet_small",
         sizes_hw=((240, 320),),
         real=4,
@@ -56,13 +56,24 @@ RECIPES: dict[str, Recipe] = {
         loss="kld+0.2*cc",
         config=FitConfig(steps=1500, learning_rate=2e-4, backbone_rate=0.15, ema=0.997, validate_every=250),
     ),
+    # Both sizes in turn, so that one file serves both; it is chosen by the large one.
+    "mlnet_fine": Recipe(
+        network="mlnet",
+        sizes_hw=((480, 640), (240, 320)),
+        real=2,
+        distilled=2,
+        loss="kld+0.2*cc",
+        config=FitConfig(
+            steps=300, learning_rate=1e-4, backbone_rate=0.15, warmup=20, ema=0.98, validate_every=100
+        ),
+    ),
     "deep_half_coarse": _DEEP,
     "deep_half_fine": replace(
         _DEEP,
         sizes_hw=((240, 320),),
         real=3,
         distilled=5,
-        config=FitConfig(steps=700, learning_rate=1.5e-4, ema=0.995, validate_every=100),
+        config=FitConfig(steps=400, learning_rate=1.5e-4, warmup=20, ema=0.99, validate_every=100),
     ),
 }
 

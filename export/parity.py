@@ -69,8 +69,8 @@ class Parity:
 
     @property
     def tolerance(self) -> Tolerance:
-        """What is allowed at this precision."""
-        return TOLERANCES[self.precision]
+        """What is allowed."""
+        return TOLERANCES[self.label]
 
     def worst(self) -> Agreement:
         """Give the worst value of each figure over the frames."""
@@ -151,12 +151,12 @@ def compare(
     Raises:
         ParityError: a map holds NaN.
     """
-    frames: dict[str, Agreement] = {}
+    parity = Parity(precision=precision, frames={}, rounded=rounded)
     for name, found, reference in zip(names, maps, references, strict=True):
         if not np.isfinite(found).all():
-            raise ParityError(f"{precision} gives NaN on {name}. Nothing was written")
-        frames[name] = agreement(found, reference)
-    return Parity(precision=precision, frames=frames, rounded=rounded)
+            raise ParityError(f"{parity.label} gives NaN on {name}. Nothing was written")
+        parity.frames[name] = agreement(found, reference)
+    return parity
 
 
 def agreement(found: NDArray[np.float32], reference: NDArray[np.float32]) -> Agreement:

@@ -40,7 +40,7 @@ class RangeScan:
     squares: Mapping[str, float]
 
     def largest(self) -> tuple[str, float]:
-        """Give the tensor of the network that becomes largest, and its maximum; pixels are 255 in any case."""
+        """Give the network's largest tensor and its maximum; the input's 255 say nothing."""
         own = [item for item in self.max_abs.items() if not item[0].startswith("input.")]
         return max(own, key=lambda item: item[1])
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
-# They choose among values, so it makes no difference whether these are rounded before or after.
-_CHOOSING_OPS = frozenset({"Relu", "MaxPool", "Concat"})
+# They choose and move values, so it makes no difference whether these are rounded before or after.
+_CHOOSING_OPS = frozenset({"Relu", "MaxPool", "Pad", "Concat"})
 
 
 def rounded_as_fp16(model: onnx.ModelProto, kept: Collection[str]) -> onnx.ModelProto:
@@ -43,7 +43,8 @@ def _round_weights(value: ir.Value) -> None:
     import onnx_ir
 
     assert value.const_value is not None
-    weights = value.const_value.numpy().astype(np.float16).astype(np.float32)
+    with np.errstate(over="ignore"):  # beyond half lies infinity, here as there
+        weights = value.const_value.numpy().astype(np.float16).astype(np.float32)
     value.const_value = onnx_ir.Tensor(weights, name=value.name)
 
 

@@ -1,4 +1,4 @@
-"""The exporter's graph made fit to be read: human names, nothing needless, nothing of this machine.
+"""The exporter's graph made fit to be read: human names, and nothing that tells of this machine.
 
 Receipts, sensitivities and the int8 search speak of layers by these names, so they are stable:
 
@@ -19,39 +19,9 @@ _BODY = "network.body"
 
 
 def tidy(model: ir.Model) -> None:
-    """Fold, name and strip a graph as `torch.onnx.export` gave it, in place."""
-    _fold_padding(model)
+    """Name and strip a graph as `torch.onnx.export` gave it, in place."""
     _rename(model)
     _strip(model)
-
-
-def _fold_padding(model: ir.Model) -> None:
-    """Let max-pools pad by themselves: behind a ReLU, their -inf and a Pad's zeros give the same maximum."""
-    import onnx_ir
-    from onnx_ir.passes.common import RemoveUnusedNodesPass
-
-    for node in model.graph:
-        pad = _producer(node) if node.op_type == "MaxPool" else None
-        relu = _producer(pad) if pad is not None and pad.op_type == "Pad" else None
-        if pad is None or relu is None or relu.op_type != "Relu":
-            continue
-        pads = _constant(pad, 1)  # N, C, H, W at the beginning, the same at the end
-        node.attributes["pads"] = onnx_ir.AttrInt64s("pads", pads[2:4] + pads[6:8])
-        node.replace_input_with(0, relu.outputs[0])
-    RemoveUnusedNodesPass()(model)
-
-
-def _producer(node: ir.Node) -> ir.Node | None:
-    """Give the node that makes the first input; None for the graph's own."""
-    value = node.inputs[0]
-    return None if value is None else value.producer()
-
-
-def _constant(node: ir.Node, position: int) -> list[int]:
-    value = node.inputs[position]
-    assert value is not None
-    assert value.const_value is not None
-    return [int(item) for item in value.const_value.numpy()]
 
 
 def _rename(model: ir.Model) -> None:

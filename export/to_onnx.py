@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # What the networks consist of. Anything else (If, Loop, Shape, Reshape, ...) is a surprise of a new exporter.
 ALLOWED_OPS = {
     *("Cast", "Transpose", "Sub", "Mul"),  # the input's scaling
-    *("Conv", "Relu", "LRN", "MaxPool", "Concat", "ConvTranspose"),  # the networks
+    *("Conv", "Relu", "LRN", "MaxPool", "Pad", "Concat", "ConvTranspose"),  # the networks
     *("ReduceMax", "Exp", "Div", "Add", "Squeeze", "Clip"),  # the output's scaling
 }
 

@@ -1,11 +1,9 @@
-"""How far maps may differ from PyTorch's, by precision: the one table of the product."""
+"""How far maps may differ from PyTorch's: the one table of the product."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from ..runtime.contract import Precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +19,11 @@ class Tolerance:
     min_cc: float
 
 
-TOLERANCES: Mapping[Precision, Tolerance] = {
+TOLERANCES: Mapping[str, Tolerance] = {
     "fp32": Tolerance(max_abs=1e-4, min_cc=0.99999),
     "fp16": Tolerance(max_abs=4e-3, min_cc=0.9999),
+    # With its rounding written out. Where a map's peak is small, x / max x magnifies the rounding of all
+    # layers, so it is the correlation that counts; the difference catches what overflows.
+    "fp16_rounded": Tolerance(max_abs=2e-2, min_cc=0.9999),
 }
+"""By the label of a row in the parity table."""

@@ -1,0 +1,61 @@
+"""Draw the README's picture: shipped frames, PyTorch's maps and the maps of an exported model.
+
+python docs/parity_picture.py demo/deep_half docs/images/parity.png
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from saliency_edge.calib.frames import shipped_frames
+from saliency_edge.runtime.engines.engine import Engine
+from saliency_edge.runtime.engines.load import load_engine
+from saliency_edge.runtime.fit import crop_map, fit_frame, window_of
+from saliency_edge.runtime.video.frame import Frame, SaliencyMap
+from saliency_edge.runtime.video.render import Renderer, RenderOptions
+from saliency_edge.train.checkpoint import shipped_weights
+
+CELL_HW = (180, 260)
+SHOWN = ("astronaut", "chelsea", "rocket", "big_buck_bunny_082")
+GAP_PX = 6
+WHITE = 255
+
+
+def overlay(engine: Engine, name: str, image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay an engine's map over a frame, (H, W, 3)."""
+    contract = engine.contract
+    values = engine.infer(fit_frame(image_bgr, contract.size_hw, contract.fit)[None])[0]
+    frame = Frame(index=0, name=name, captured_s=0.0, image_bgr=image_bgr)
+    window = window_of(frame.size_hw, contract.size_hw, contract.fit)
+    saliency = SaliencyMap(frame=frame, values=crop_map(values, window))
+    return Renderer(RenderOptions()).render(saliency).copy()
+
+
+def cell(image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Cut the middle of an image to a cell's aspect, and shrink it."""
+    height, width = image_bgr.shape[:2]
+    aspect = CELL_HW[1] / CELL_HW[0]
+    inner_h, inner_w = min(height, round(width / aspect)), min(width, round(height * aspect))
+    top, left = (height - inner_h) // 2, (width - inner_w) // 2
+    inner = image_bgr[top : top + inner_h, left : left + inner_w]
+    small = cv2.resize(inner, CELL_HW[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(np.pad(small, ((0, GAP_PX), (0, GAP_PX), (0, 0)), constant_values=WHITE), np.uint8)
+
+
+def main(bundle: Path, picture: Path) -> None:
+    """Draw one row for PyTorch and one for the bundle's model, under the frames themselves."""
+    frames = [(name, image) for name, image in shipped_frames() if name in SHOWN]
+    exported = load_engine(bundle)
+    reference = load_engine(shipped_weights(exported.contract.network))
+    rows = [[cell(image) for _, image in frames]]
+    rows += [[cell(overlay(engine, *frame)) for frame in frames] for engine in (reference, exported)]
+    cv2.imwrite(str(picture), np.vstack([np.hstack(row) for row in rows])[:-GAP_PX, :-GAP_PX])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

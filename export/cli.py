@@ -37,12 +37,12 @@ def export(
         ),
     ] = None,
     fp16: Annotated[
-        bool, typer.Option("--fp16", help="Make the fp16 model; so it is without options.")
+        bool, typer.Option("--fp16", help="Make the fp16 model beside the fp32 one; so it is by default.")
     ] = False,
     fp32: Annotated[
-        bool, typer.Option("--fp32", help="Make the fp32 model alone, or engines of both.")
+        bool, typer.Option("--fp32", help="Make the fp32 model alone; with --fp16, engines of both.")
     ] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="Does not exist yet.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Does not exist yet: refused.")] = False,
     network: Annotated[
         str | None,
         typer.Option(
@@ -88,7 +88,7 @@ def export(
         str | None,
         typer.Option(
             metavar="sm86,...",
-            help="GPUs to build for ahead of time, with TensorRT-RTX; without it, the one here, or all.",
+            help="GPUs that TensorRT-RTX builds for ahead of time; without it, the one here, else all.",
             show_default=False,
         ),
     ] = None,

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from saliency_edge.export.range_scan import FP16_MAX, RangeScan, scan_ranges
+from saliency_edge.export.summary import range_line
 from saliency_edge.export.to_onnx import contract_of, onnx_from_checkpoint
 from saliency_edge.train.checkpoint import Checkpoint
 from seeded_networks import frames_for, seeded_checkpoint, torch_maps
@@ -72,3 +73,4 @@ def test_near_is_a_quarter_of_the_limit() -> None:
     assert set(scan.near()) == {"input.cast", "at", "over"}
     assert set(scan.near_squares()) == {"large"}
     assert scan.largest() == ("over", 1e5)
+    assert range_line(scan).endswith("kept in fp32: input.cast, at, over, large")

@@ -30,6 +30,23 @@ class EnginePlan:
     targets: tuple[str, ...]
 
 
+def check_plan(precisions: Sequence[Precision], plan: EnginePlan) -> None:
+    """See that a plan can be, before any other work is done.
+
+    Raises:
+        UsageError: a target is unknown.
+        BackendError: the flavour cannot be used here.
+    """
+    from .build_targets import choose_targets
+    from .machine import find_gpu
+    from .tensorrt_api import choose
+
+    api = choose(plan.flavour)
+    if api is not None:
+        for precision in precisions:
+            choose_targets(api, find_gpu(), plan.targets, precision)
+
+
 def build_all(
     bundle: Path, precisions: Sequence[Precision], plan: EnginePlan, say: Say
 ) -> list[EngineReport]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..runtime.artifact import atomic_folder
 from ..runtime.contract import Contract, Precision
 from .bundle import Measured, check_output, write_golden, write_manifest, write_model
-from .engine_step import EnginePlan, Say, build_all, why_none
+from .engine_step import EnginePlan, Say, build_all, check_plan, why_none
 from .frames import FrameSet, fitted
 from .ort_session import ort_maps
 from .parity import Parity, compare, reference_maps
@@ -109,6 +109,7 @@ def export_checkpoint(plan: ExportPlan, say: Say) -> Exported:
     checkpoint = load_checkpoint(plan.weights, network=plan.network, size_hw=plan.size_hw)
     output = plan.output or Path(checkpoint.config.name)
     check_output(output)
+    check_plan(plan.precisions, plan.engines)
     with atomic_folder(output) as folder:
         manifest = _fill(folder, checkpoint, plan, say)
         reports = build_all(folder, plan.precisions, plan.engines, say)

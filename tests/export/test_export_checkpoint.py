@@ -17,11 +17,12 @@ from onnx import numpy_helper
 from saliency_edge.export import export_checkpoint as module
 from saliency_edge.export.engine_step import EnginePlan
 from saliency_edge.export.export_checkpoint import ExportPlan, export_checkpoint
+from saliency_edge.export.tensorrt_api import Flavour
 from saliency_edge.export.to_onnx import onnx_from_checkpoint
 from saliency_edge.runtime.artifact import sha256_of
 from saliency_edge.runtime.bundle import Bundle
 from saliency_edge.runtime.engines.ort_engine import OrtEngine
-from saliency_edge.runtime.errors import BackendError, OutputError, ParityError
+from saliency_edge.runtime.errors import BackendError, BuildError, OutputError, ParityError, UsageError
 from saliency_edge.train.checkpoint import load_checkpoint
 from seeded_networks import SMALL_HW, save_seeded, torch_maps
 from tolerances import MAX_ABS
@@ -171,14 +172,38 @@ def test_out_of_tolerance_leaves_no_bundle_and_the_old_one(
     assert (exported / "manifest.json").read_bytes() == old
 
 
-def test_an_engine_that_cannot_be_built_leaves_no_bundle(
+def test_a_build_that_fails_leaves_no_bundle(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
-    plan = replace(plan_of(weights, tmp_path / "bundle"), engines=EnginePlan(flavour="tensorrt", targets=()))
+    def failing(*_arguments: Any) -> None:
+        raise BuildError("no Half layer found")
 
-    with pytest.raises(BackendError, match="tensorrt"):
-        export_checkpoint(plan, say_nothing)
+    monkeypatch.setattr(module, "build_all", failing)
+    with pytest.raises(BuildError, match="Half"):
+        export_checkpoint(plan_of(weights, tmp_path / "bundle"), say_nothing)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flavour", "targets", "expected"),
+    [("tensorrt", (), BackendError), ("rtx", ("sm87",), UsageError), ("rtx", ("ampere",), UsageError)],
+)
+def test_engines_that_cannot_be_are_refused_before_any_work(
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flavour: Flavour,
+    targets: tuple[str, ...],
+    expected: type[Exception],
+) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="asks it for its targets")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    engines = EnginePlan(flavour=flavour, targets=targets)
+    said: list[str] = []
+
+    with pytest.raises(expected, match=targets[0] if targets else "tensorrt"):
+        export_checkpoint(replace(plan_of(weights, tmp_path / "bundle"), engines=engines), said.append)
+    assert said == []
     assert list(tmp_path.iterdir()) == []
 
 

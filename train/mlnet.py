@@ -40,7 +40,7 @@ class MLNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-        nn.init.constant_(self.readout.bias, 1.0)  # type: ignore[arg-type]  # starts above the last ReLU's kink
+        nn.init.uniform_(self.readout.weight, 0.0, 1 / 32)  # a map that starts above the last ReLU's kink
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Compute the features of three depths.

@@ -185,7 +185,7 @@ def test_broken_weights_are_refused() -> None:
     with torch.no_grad():
         checkpoint.network.body.get_parameter("conv4.weight")[3, 2, 1, 0] = float("nan")
 
-    with pytest.raises(ArtifactError, match=r"conv4\.weight are NaN"):
+    with pytest.raises(ArtifactError, match=r"conv4\.weight holds NaN"):
         onnx_from_checkpoint(checkpoint)
 
 

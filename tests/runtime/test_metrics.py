@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from saliency_edge.runtime import metrics
 
+# pysaliency 0.2.22 calls np.trapz, which numpy 2 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:`trapz` is deprecated:DeprecationWarning")
+
 Map = metrics.FloatMap
 
 AGREEMENT = 1e-6  # with pysaliency, where the definition is the same

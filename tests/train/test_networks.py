@@ -38,11 +38,9 @@ VGG16_TABLE = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
 )
 def test_parameters_and_work_are_the_published_ones(name, parameters, gmac, map_size_hw):
     config = config_of(name)
-    with torch.device("meta"):
-        network = SaliencyNetwork(config).eval()
-        frames = torch.zeros(1, 3, *config.size_hw)
-    with FlopCounterMode(display=False) as counter:
-        output = network(frames)
+    network = SaliencyNetwork(config).eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        output = network(torch.zeros(1, 3, *config.size_hw))
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
     assert counter.get_total_flops() / 2e9 == pytest.approx(gmac, rel=0.01)
     assert output.shape == (1, *map_size_hw) == (1, *network.map_size_hw)

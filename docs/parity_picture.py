@@ -1,6 +1,6 @@
 """Draw the README's picture: shipped frames, PyTorch's maps and the maps of an exported model.
 
-python docs/parity_picture.py demo/deep_half docs/images/parity.png
+python docs/parity_picture.py demo/deep_half docs/images/parity.jpg
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from saliency_edge.calib.frames import shipped_frames
 from saliency_edge.export.frames import FrameSet, fitted
+from saliency_edge.export.to_onnx import onnx_from_checkpoint
 from saliency_edge.train.checkpoint import Checkpoint, save_checkpoint
 from saliency_edge.train.deploy_graph import DeployGraph
 from saliency_edge.train.networks import SaliencyNetwork, config_of
@@ -36,6 +38,12 @@ def checkpoint_of(network: SaliencyNetwork) -> Checkpoint:
 
 def seeded_checkpoint(name: str, seed: int = 0, size_hw: tuple[int, int] | None = None) -> Checkpoint:
     return checkpoint_of(seeded_network(name, seed, size_hw))
+
+
+@cache
+def exported(name: str, batch: tuple[int, int] = (1, 8)) -> onnx.ModelProto:
+    """Export a network once for all tests; not to be changed."""
+    return onnx_from_checkpoint(seeded_checkpoint(name), batch)
 
 
 def save_seeded(path: Path, name: str = "deep_half", seed: int = 0) -> Path:

@@ -15,7 +15,7 @@ from saliency_edge.export.to_onnx import contract_of, onnx_from_checkpoint
 from saliency_edge.export.tolerances import TOLERANCES
 from saliency_edge.runtime.errors import ParityError
 from saliency_edge.train.networks import NETWORKS, config_of
-from seeded_networks import frames_for, seeded_checkpoint, torch_maps
+from seeded_networks import exported, frames_for, seeded_checkpoint, torch_maps
 from tolerances import MAX_ABS, MIN_CC
 
 FloatMap = NDArray[np.float32]
@@ -132,11 +132,10 @@ def odd_frames(size_hw: tuple[int, int]) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_fp32_agrees_on_photographs_and_on_odd_frames(name: str) -> None:
-    checkpoint = seeded_checkpoint(name, seed=1)
+    checkpoint = seeded_checkpoint(name)
     frames = np.concatenate([frames_for(checkpoint).pixels, odd_frames(checkpoint.config.size_hw)])
-    model = onnx_from_checkpoint(checkpoint)
     names = [str(number) for number in range(len(frames))]
-    maps = ort_maps(model, contract_of(checkpoint, (1, 1)), frames)
+    maps = ort_maps(exported(name), contract_of(checkpoint, (1, 8)), frames)
 
     compare("fp32", names, maps, torch_maps(checkpoint, frames)).check()
     assert maps.dtype == np.float32
@@ -167,7 +166,7 @@ def test_fp32_agrees_at_the_networks_own_size(name: str) -> None:
 def test_opencv_reads_the_fp32_graph(name: str) -> None:
     """A fourth implementation, which takes floats: the graph behind the cast."""
     checkpoint = seeded_checkpoint(name)
-    model = onnx_from_checkpoint(checkpoint)
+    model = exported(name, (1, 1))
     frame = frames_for(checkpoint).pixels[:1]
     network = cv2.dnn.readNetFromONNX(np.frombuffer(model.SerializeToString(), np.uint8))
     network.setInput(frame)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from saliency_edge.export.range_scan import FP16_MAX, RangeScan, scan_ranges
 from saliency_edge.export.summary import range_line
-from saliency_edge.export.to_onnx import contract_of, onnx_from_checkpoint
+from saliency_edge.export.to_onnx import contract_of
 from saliency_edge.train.checkpoint import Checkpoint
-from seeded_networks import frames_for, seeded_checkpoint, torch_maps
+from seeded_networks import exported, frames_for, seeded_checkpoint, torch_maps
 
 
 def convolution_maxima(checkpoint: Checkpoint, pixels: NDArray[np.uint8]) -> dict[str, float]:
@@ -34,12 +34,14 @@ def convolution_maxima(checkpoint: Checkpoint, pixels: NDArray[np.uint8]) -> dic
     return maxima
 
 
-@pytest.mark.parametrize("name", ["deep_half", "mlnet_small"])
-@pytest.mark.parametrize("batch", [(1, 1), (1, 8), (2, 2)])
+@pytest.mark.parametrize(
+    ("name", "batch"),
+    [("deep_half", (1, 1)), ("deep_half", (1, 8)), ("deep_half", (2, 2)), ("mlnet_small", (1, 8))],
+)
 def test_maxima_are_pytorchs(name: str, batch: tuple[int, int]) -> None:
     checkpoint = seeded_checkpoint(name)
     pixels = frames_for(checkpoint).pixels
-    model = onnx_from_checkpoint(checkpoint, batch)
+    model = exported(name, batch)
     before = model.SerializeToString()
 
     scan = scan_ranges(model, contract_of(checkpoint, batch), pixels)
@@ -54,8 +56,9 @@ def test_maxima_are_pytorchs(name: str, batch: tuple[int, int]) -> None:
 
 def test_sums_of_squares_inside_lrn_are_bounded() -> None:
     checkpoint = seeded_checkpoint("deep_half")
-    model = onnx_from_checkpoint(checkpoint)
-    scan = scan_ranges(model, contract_of(checkpoint, (1, 1)), frames_for(checkpoint).pixels)
+    scan = scan_ranges(
+        exported("deep_half", (1, 1)), contract_of(checkpoint, (1, 1)), frames_for(checkpoint).pixels
+    )
 
     assert list(scan.squares) == ["conv1.lrn"]
     assert scan.squares["conv1.lrn"] == pytest.approx(5 * scan.max_abs["conv1.relu"] ** 2)

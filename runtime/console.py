@@ -24,6 +24,7 @@ LIBRARY_REMEDY = (
 
 def run_app(app: typer.Typer) -> None:
     """Run a typer app; a `SaliencyError` becomes one line on stderr and exit code 1, Ctrl-C exit code 130."""
+    signal.signal(signal.SIGTERM, _exit_by_sigterm)
     try:
         app()
     except SaliencyError as error:
@@ -40,6 +41,11 @@ def run_app(app: typer.Typer) -> None:
     except BrokenPipeError:  # the reader of our output has gone: `saliency-run ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+
+
+def _exit_by_sigterm(_number: int, _frame: FrameType | None) -> None:
+    """Leave through all `finally` blocks, so that nothing half-written stays."""
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 class StopRequest:

@@ -78,6 +78,8 @@ def _session_of(path: Path, threads: int | None, ort: ModuleType) -> onnxruntime
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = threads or 0
+    # Threads that spin between operators take the cores from capture and rendering.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return ort.InferenceSession(path, options, providers=_providers(ort))
     except Exception as error:  # ONNX Runtime's errors share no other base

@@ -67,11 +67,7 @@ class MLNet(nn.Module):
         Returns:
             (N, 1, H/8, W/8), not negative.
         """
-        return self.readout_of(self.features(x))
-
-    def readout_of(self, features: torch.Tensor) -> torch.Tensor:
-        """Compute the raw map from `features`' result, (N, 1280, h, w) to (N, 1, h, w)."""
-        x = F.relu(self.encode(self.dropout(features)))  # (N, 64, h, w)
+        x = F.relu(self.encode(self.dropout(self.features(x))))  # (N, 64, h, w)
         x = F.relu(self.readout(x))  # (N, 1, h, w)
         prior = F.interpolate(self.prior, size=x.shape[-2:], mode="bilinear", align_corners=False)
         return F.relu(x * (1 + prior))

@@ -16,7 +16,7 @@ from ..runtime.options import parse_size
 from .options import DEFAULT_OPSET, asked_precisions, check_opset, parse_batch, parse_targets
 
 if TYPE_CHECKING:
-    from .engine_step import EnginePlan, Say
+    from .engines.engine_step import EnginePlan, Say
     from .export_checkpoint import ExportPlan
 
 DEFAULT_NETWORK = "deep_half"
@@ -95,7 +95,7 @@ def export(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
 ) -> None:
     """Export weights to a bundle: ONNX models that agree with PyTorch, and TensorRT engines of them."""
-    from .engine_step import EnginePlan
+    from .engines.engine_step import EnginePlan
 
     precisions = asked_precisions(fp32=fp32, fp16=fp16, int8=int8)
     engines = EnginePlan(flavour=engine, targets=parse_targets(target))
@@ -161,7 +161,7 @@ def _refuse_beside_bundle(options: Mapping[str, object]) -> None:
 
 def _build(bundle: Path, precisions: tuple[Precision, ...], engines: EnginePlan, say: Say) -> dict[str, Any]:
     """Build engines alone; to build none is a failure then."""
-    from .engine_step import build_all, why_none
+    from .engines.engine_step import build_all, why_none
 
     if bundle.suffix == ".safetensors":
         raise UsageError(f"{bundle} is a checkpoint. Export it: saliency-export --weights {bundle}")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..runtime.artifact import atomic_folder
 from ..runtime.contract import Contract, Precision
 from .bundle import Measured, check_output, write_golden, write_manifest, write_model
-from .engine_step import EnginePlan, Say, build_all, check_plan, why_none
+from .engines.engine_step import EnginePlan, Say, build_all, check_plan, why_none
 from .frames import FrameSet, fitted
 from .ort_session import ort_maps
 from .parity import Parity, compare, reference_maps
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import onnx
 
     from ..train.checkpoint import Checkpoint
-    from .build_engine import EngineReport
+    from .engines.build_engine import EngineReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

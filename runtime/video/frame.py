@@ -18,6 +18,7 @@ class Frame:
         image_bgr: (H, W, 3), 0 to 255, at the source's size.
         captured_s: when it was read, by `time.monotonic`.
         timestamp_s: its time in the source, where the source has one.
+        stream: which of several sources it comes from, from 0.
     """
 
     index: int
@@ -25,6 +26,7 @@ class Frame:
     image_bgr: NDArray[np.uint8]
     captured_s: float
     timestamp_s: float | None = None
+    stream: int = 0
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -39,10 +41,12 @@ class SaliencyMap:
     Attributes:
         frame: that frame.
         values: (h, w) float32, 0 to 1, in the network's cells; its edges are the frame's edges.
+        dropped: frames of its stream that were dropped between the map before it and this one.
     """
 
     frame: Frame
     values: NDArray[np.float32]
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,9 @@ class Result:
         saliency: the map, with its frame.
         picture_bgr: (H, W, 3) from the renderer, good until `write` returns; the frame itself where no sink
             shows pictures.
+        age_s: from the frame's capture until the result was made.
     """
 
     saliency: SaliencyMap
     picture_bgr: NDArray[np.uint8]
+    age_s: float

@@ -136,7 +136,8 @@ def _show(saliency: SaliencyMap, sinks: Sequence[Sink], renderer: Renderer, tele
     if any(sink.shows_pictures for sink in sinks):
         with telemetry.measure("render"):
             picture_bgr = renderer.render(saliency)
-    result = Result(saliency=saliency, picture_bgr=picture_bgr)
+    age_s = time.monotonic() - saliency.frame.captured_s
+    result = Result(saliency=saliency, picture_bgr=picture_bgr, age_s=age_s)
     if sinks:
         with telemetry.measure("write"):
             for sink in sinks:

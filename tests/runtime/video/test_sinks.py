@@ -22,7 +22,7 @@ def result_of(
     picture_bgr: NDArray[np.uint8], name: str = "frame", values: NDArray[np.float32] = VALUES
 ) -> Result:
     frame = Frame(index=0, name=name, image_bgr=picture_bgr, captured_s=0.0)
-    return Result(saliency=SaliencyMap(frame=frame, values=values), picture_bgr=picture_bgr)
+    return Result(saliency=SaliencyMap(frame=frame, values=values), picture_bgr=picture_bgr, age_s=0.0)
 
 
 def files_in(folder: Path) -> list[str]:

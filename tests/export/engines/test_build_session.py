@@ -12,9 +12,9 @@ import time
 
 import pytest
 
-from saliency_edge.export import build_progress
-from saliency_edge.export.build_progress import showing_progress
-from saliency_edge.export.build_session import BuildLog, PhaseTree, noting_interrupts, quiet_stdout
+from saliency_edge.export.engines import build_progress
+from saliency_edge.export.engines.build_progress import showing_progress
+from saliency_edge.export.engines.build_session import BuildLog, PhaseTree, noting_interrupts, quiet_stdout
 
 
 def test_nested_phases_are_one_fraction() -> None:
@@ -128,7 +128,7 @@ def read_terminal(reader: int) -> bytes:
 def test_on_a_terminal_a_bar_is_drawn_and_taken_away() -> None:
     """In a pseudo-terminal, as a person sees it."""
     code = (
-        "from saliency_edge.export.build_progress import showing_progress\n"
+        "from saliency_edge.export.engines.build_progress import showing_progress\n"
         "with showing_progress('tiny fp16') as update:\n"
         "    for step in range(5): update(step / 4, 'Timing tactics')\n"
     )

@@ -14,12 +14,12 @@ from types import ModuleType
 import pytest
 
 from engine_bundles import engine_files
-from saliency_edge.export import build_engine
-from saliency_edge.export.build_engine import build_engines
-from saliency_edge.export.machine import Gpu, find_gpu, this_machine
-from saliency_edge.export.receipt import receipt_path
-from saliency_edge.export.tensorrt_api import BuildOptions, TensorRt
+from saliency_edge.export.engines import build_engine
+from saliency_edge.export.engines.build_engine import build_engines
+from saliency_edge.export.engines.receipt import receipt_path
+from saliency_edge.export.engines.tensorrt_api import BuildOptions, TensorRt
 from saliency_edge.runtime.errors import BuildError, UsageError
+from saliency_edge.runtime.machine import Gpu, find_gpu, this_machine
 
 VERSION = "10.3.0"
 GPU = Gpu(name="NVIDIA Jetson Orin", compute_capability="8.7", integrated=True, driver="540.4.0, CUDA 12.6")
@@ -108,7 +108,7 @@ def test_a_build_that_fails_says_why_and_leaves_no_engine(bundle: Path) -> None:
 @pytest.mark.skipif(find_gpu() is not None, reason="the engine can be loaded, and describes itself")
 def test_without_layers_in_the_log_the_engine_is_asked(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a version would do whose log describes no layers; without a GPU the engine cannot say either."""
-    monkeypatch.setattr("saliency_edge.export.build_session._KEPT_FACTS", ("Memory: ",))
+    monkeypatch.setattr("saliency_edge.export.engines.build_session._KEPT_FACTS", ("Memory: ",))
     with pytest.raises(BuildError, match="conv1 asked Half, built unknown"):
         build_engines(bundle, "fp16", "tensorrt")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from saliency_edge.export.machine import find_gpu, this_machine
+from saliency_edge.runtime.machine import find_gpu, this_machine
 
 # The five calls of CUDA's driver API, as an Orin would answer them.
 DRIVER = """
@@ -38,7 +38,7 @@ def gpu_with_driver(folder: Path, init: int) -> str:
     source.write_text(DRIVER.replace("INIT", str(init)), encoding="utf-8")
     library = folder / "libcuda.so.1"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
-    code = "from saliency_edge.export.machine import find_gpu; print(find_gpu())"
+    code = "from saliency_edge.runtime.machine import find_gpu; print(find_gpu())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"LD_LIBRARY_PATH": str(folder), "PATH": ""},

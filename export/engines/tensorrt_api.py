@@ -12,9 +12,9 @@ from functools import cache
 from types import ModuleType
 from typing import Literal, cast
 
-from ..runtime.errors import BackendError, UsageError
+from ...runtime.errors import BackendError, UsageError
+from ...runtime.machine import find_gpu
 from .build_session import BuildLog, ProgressSink, make_logger, make_monitor, quiet_stdout
-from .machine import find_gpu
 from .tensorrt_types import (
     Builder,
     IBuilderConfig,

@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..runtime.artifact import atomic_file
-from ..runtime.bundle import Bundle
-from ..runtime.contract import INPUT_NAME, Contract, Precision
-from ..runtime.errors import BuildError, OutputError, UsageError
+from ...runtime.artifact import atomic_file
+from ...runtime.bundle import Bundle
+from ...runtime.contract import INPUT_NAME, Contract, Precision
+from ...runtime.errors import BuildError, OutputError, UsageError
+from ...runtime.machine import Machine, this_machine
 from .build_progress import showing_progress
 from .build_session import ProgressSink, noting_interrupts
 from .build_targets import Target, choose_targets
 from .layer_report import Layer, layers_in
-from .machine import Machine, this_machine
 from .network_report import ParsedNetwork, asked_dtypes, check_contract, check_weights, parse
 from .precision_proof import built_dtypes, check_asked, counted, prove
 from .receipt import Receipt, device_memory_bytes, receipt_path, write_engine

@@ -12,9 +12,9 @@ import onnx
 import pytest
 
 from engine_bundles import engine_files, network_bundle, tiny_bundle
-from saliency_edge.export.build_engine import build_engines
-from saliency_edge.export.receipt import receipt_path
-from saliency_edge.export.tensorrt_api import BuildOptions, load
+from saliency_edge.export.engines.build_engine import build_engines
+from saliency_edge.export.engines.receipt import receipt_path
+from saliency_edge.export.engines.tensorrt_api import BuildOptions, load
 from saliency_edge.runtime.contract import PRECISIONS, Precision
 
 pytest.importorskip("tensorrt_rtx", reason="no TensorRT-RTX here: pip install 'saliency-edge[rtx]'")
@@ -23,7 +23,7 @@ WITHOUT = """
 import sys
 from pathlib import Path
 sys.modules.update(dict.fromkeys({names}))
-from saliency_edge.export.build_engine import build_engines
+from saliency_edge.export.engines.build_engine import build_engines
 build_engines(Path({bundle!r}), "fp16", "rtx", ["sm86"])
 """
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..runtime.contract import Precision
+from ...runtime.contract import Precision
 
 if TYPE_CHECKING:
     from .build_engine import EngineReport
@@ -37,8 +37,8 @@ def check_plan(precisions: Sequence[Precision], plan: EnginePlan) -> None:
         UsageError: a target is unknown.
         BackendError: the flavour cannot be used here.
     """
+    from ...runtime.machine import find_gpu
     from .build_targets import choose_targets
-    from .machine import find_gpu
     from .tensorrt_api import choose
 
     api = choose(plan.flavour)

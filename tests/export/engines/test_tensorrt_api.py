@@ -12,8 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from saliency_edge.export import tensorrt_api
-from saliency_edge.export.tensorrt_api import available_flavours, choose, load
+from saliency_edge.export.engines import tensorrt_api
+from saliency_edge.export.engines.tensorrt_api import available_flavours, choose, load
 from saliency_edge.runtime.errors import BackendError
 
 EXPORT = Path(tensorrt_api.__file__).parent

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..runtime.artifact import atomic_file, write_json
-from ..runtime.contract import Contract, Precision
+from ...runtime.artifact import atomic_file, write_json
+from ...runtime.contract import Contract, Precision
 from .layer_report import Layer
 from .tensorrt_api import BuildOptions, BuiltFlavour
 

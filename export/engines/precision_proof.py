@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..runtime.contract import Precision
-from ..runtime.errors import BuildError
+from ...runtime.contract import Precision
+from ...runtime.errors import BuildError
 from .layer_report import UNKNOWN, Layer
 
 DTYPES: dict[Precision, str] = {"fp32": "Float", "fp16": "Half", "int8": "Int8"}

@@ -10,8 +10,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.contract import INPUT_NAME, OUTPUT_NAME, Contract
-from ..runtime.errors import BuildError, ContractError
+from ...runtime.contract import INPUT_NAME, OUTPUT_NAME, Contract
+from ...runtime.errors import BuildError, ContractError
 from .layer_report import onnx_nodes_in
 from .tensorrt_api import TensorRt
 from .tensorrt_types import (

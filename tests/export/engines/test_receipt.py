@@ -11,10 +11,10 @@ import onnx
 import pytest
 
 from engine_bundles import RANGES_SHA256, TINY, WEIGHTS_SHA256, tiny_bundle
-from saliency_edge.export.build_engine import EngineReport, build_engines
-from saliency_edge.export.layer_report import Layer
-from saliency_edge.export.precision_proof import check_asked, prove
-from saliency_edge.export.receipt import Receipt, device_memory_bytes, receipt_path, write_engine
+from saliency_edge.export.engines.build_engine import EngineReport, build_engines
+from saliency_edge.export.engines.layer_report import Layer
+from saliency_edge.export.engines.precision_proof import check_asked, prove
+from saliency_edge.export.engines.receipt import Receipt, device_memory_bytes, receipt_path, write_engine
 from saliency_edge.runtime.artifact import sha256_of
 from saliency_edge.runtime.contract import PRECISIONS, Precision
 from saliency_edge.runtime.errors import BuildError, OutputError

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..runtime.contract import Precision
-from ..runtime.errors import UsageError
-from .machine import Gpu
+from ...runtime.contract import Precision
+from ...runtime.errors import UsageError
+from ...runtime.machine import Gpu
 from .tensorrt_api import TensorRt
 
 DEFAULT_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120")

@@ -1,0 +1,1 @@
+"""Building TensorRT engines from a bundle, and proving what was built."""

@@ -1,0 +1,208 @@
+"""What the int8 search finds out, as the manifest, the report and the table read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ..parity import Agreement, Parity
+
+LayerPrecision = Literal["int8", "float"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateLimits:
+    """What int8 maps must keep against PyTorch's fp32 maps, on frames that took no part in calibration.
+
+    Attributes:
+        cc_mean: smallest mean correlation.
+        cc_worst: smallest correlation of a frame.
+        kldiv_mean: largest mean Kullback-Leibler divergence, in nats.
+        kldiv_worst: largest divergence of a frame.
+        peak_shift_p95: 95th percentile of the peak's movement, in cells.
+    """
+
+    cc_mean: float = 0.998
+    cc_worst: float = 0.99
+    kldiv_mean: float = 0.002
+    kldiv_worst: float = 0.01
+    peak_shift_p95: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateFigures:
+    """What maps keep of PyTorch's, over all frames; the fields are those of `GateLimits`.
+
+    Attributes:
+        cc_mean: mean correlation.
+        cc_worst: smallest correlation.
+        kldiv_mean: mean divergence, in nats.
+        kldiv_worst: largest divergence.
+        peak_shift_p95: 95th percentile of the peak's movement, in cells.
+        worst_frames: names of the frames, the smallest correlation first.
+    """
+
+    cc_mean: float
+    cc_worst: float
+    kldiv_mean: float
+    kldiv_worst: float
+    peak_shift_p95: float
+    worst_frames: tuple[str, ...]
+
+    def failures(self, limits: GateLimits) -> list[str]:
+        """Say which limits are passed over, as `CC worst .981 < .99`; nothing where the gate is open."""
+        low = [
+            f"CC {word} {found:.5f} < {limit:g}"
+            for word, found, limit in (
+                ("mean", self.cc_mean, limits.cc_mean),
+                ("worst", self.cc_worst, limits.cc_worst),
+            )
+            if not found >= limit
+        ]
+        high = [
+            f"{word} {found:.3g} > {limit:g}"
+            for word, found, limit in (
+                ("KLDiv mean", self.kldiv_mean, limits.kldiv_mean),
+                ("KLDiv worst", self.kldiv_worst, limits.kldiv_worst),
+                ("peak shift p95", self.peak_shift_p95, limits.peak_shift_p95),
+            )
+            if not found <= limit
+        ]
+        return low + high
+
+
+def gate_figures(frames: Mapping[str, Agreement], *, shown: int = 8) -> GateFigures:
+    """Sum up the agreement of frames.
+
+    Args:
+        frames: agreement with PyTorch by the frame's name.
+        shown: how many of the worst frames are named.
+    """
+    found = list(frames.values())
+    ranked = sorted(frames, key=lambda name: frames[name].cc)
+    return GateFigures(
+        cc_mean=float(np.mean([frame.cc for frame in found])),
+        cc_worst=min(frame.cc for frame in found),
+        kldiv_mean=float(np.mean([frame.kldiv for frame in found])),
+        kldiv_worst=max(frame.kldiv for frame in found),
+        peak_shift_p95=float(np.percentile([frame.peak_shift_cells for frame in found], 95)),
+        worst_frames=tuple(ranked[:shown]),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerDecision:
+    """Why a convolution has the precision that it has.
+
+    Attributes:
+        node: its name in the ONNX file.
+        precision: `int8`, or `float` where it stays in the precision of the graph's body.
+        reason: in words.
+        macs: multiplications of a frame.
+        tensor: the activation that it reads.
+        observer: whose threshold bounds that activation; None where the layer was never quantised.
+        threshold: the largest activation that int8 holds; None as above.
+        weight_scales: smallest and largest scale of its channels; None as above.
+        sqnr_db: of its output, this layer alone in int8; None where it was not measured.
+        cc_alone: smallest correlation of the maps with this layer alone in int8; None as above.
+        kldiv_alone: largest divergence of these maps; None as above.
+    """
+
+    node: str
+    precision: LayerPrecision
+    reason: str
+    macs: int
+    tensor: str
+    observer: str | None = None
+    threshold: float | None = None
+    weight_scales: tuple[float, float] | None = None
+    sqnr_db: float | None = None
+    cc_alone: float | None = None
+    kldiv_alone: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParetoPoint:
+    """One set of precisions that was tried.
+
+    Attributes:
+        step: what was done to reach it, such as `observers chosen`.
+        int8_macs_share: share of the multiplications that are in int8, 0 to 1.
+        kept_nodes: convolutions left in float.
+        figures: of its maps.
+        passed: whether the gate let it through.
+        latency_ms: measured on the target; None where it is not at hand.
+    """
+
+    step: str
+    int8_macs_share: float
+    kept_nodes: tuple[str, ...]
+    figures: GateFigures
+    passed: bool
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Int8Result:
+    """What came out of the search.
+
+    Attributes:
+        passed: whether a set passes the gate; else there is no int8 graph.
+        limits: of the gate.
+        figures: of the set that was chosen; of the best one where none passes.
+        int8_macs_share: of that set, 0 to 1.
+        layers: the decision on each convolution, in the graph's order.
+        pareto: the sets that were tried, in the order of trial.
+        repairs: what was done to the weights, such as `bias correction`, in order.
+        ranges: where the activation ranges are from: key, source, number of frames.
+        parity: the chosen graph's agreement with PyTorch, frame by frame, on the gate's frames.
+        passes: inferences of the whole network that the search took.
+        seconds: that it took.
+    """
+
+    passed: bool
+    limits: GateLimits
+    figures: GateFigures
+    int8_macs_share: float
+    layers: Sequence[LayerDecision]
+    pareto: Sequence[ParetoPoint]
+    repairs: Sequence[str]
+    ranges: Mapping[str, Any]
+    parity: Parity
+    passes: int
+    seconds: float
+
+    def kept(self) -> dict[str, str]:
+        """Give the convolutions left in float and why."""
+        return {layer.node: layer.reason for layer in self.layers if layer.precision == "float"}
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values, without the times that differ between runs."""
+        return {
+            "passed": self.passed,
+            "limits": asdict(self.limits),
+            "figures": plain(self.figures),
+            "int8_macs_share": round(self.int8_macs_share, 5),
+            "layers": [plain(layer) for layer in self.layers],
+            "pareto": [plain(point) for point in self.pareto],
+            "repairs": list(self.repairs),
+            "ranges": dict(self.ranges),
+            "passes": self.passes,
+        }
+
+
+def plain(value: GateFigures | LayerDecision | ParetoPoint) -> dict[str, Any]:
+    """Give a record as plain JSON values, with the digits that two runs share."""
+    rounded: dict[str, Any] = _rounded(asdict(value))
+    return rounded
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {name: _rounded(item) for name, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,90 @@
+"""The fp32 graph that is calibrated: which tensors count, and hashes of its content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ..runtime.contract import INPUT_NAME
+from ..runtime.errors import ContractError
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def observed_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Name what int8 scales are needed for: activation inputs of every Conv, all inputs of every Concat.
+
+    Returns:
+        The names in the order in which the graph uses them first, each once.
+
+    Raises:
+        ContractError: there are none.
+    """
+    names: dict[str, None] = {}
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            names[node.input[0]] = None
+        elif node.op_type == "Concat":
+            names.update(dict.fromkeys(node.input))
+    if not names:
+        raise ContractError("the graph holds no Conv and no Concat: there is nothing to calibrate")
+    return tuple(names)
+
+
+def model_hash(model: onnx.ModelProto) -> str:
+    """Hash what ranges depend on: the graph from its input to its last convolution.
+
+    Operators, attributes, names, weights and the size of the frames count. The batch, the producer, the
+    opset's number and metadata do not; nor does what follows the last convolution, where constants that
+    the exporter computed differ from one processor to the next by a rounding.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256(weights_hash(model).encode())
+    _update(digest, map(str, size_hw_of_model(model)))
+    for node in _calibrated_nodes(model):
+        attributes = sorted(node.attribute, key=lambda attribute: attribute.name)
+        _update(digest, (node.op_type, node.name, *node.input, "to", *node.output))
+        for attribute in attributes:
+            digest.update(attribute.SerializeToString(deterministic=True))
+    return digest.hexdigest()
+
+
+def weights_hash(model: onnx.ModelProto) -> str:
+    """Hash the constants that the same part of the graph reads: names, shapes, types and values."""
+    from onnx import numpy_helper
+
+    read = {name for node in _calibrated_nodes(model) for name in node.input}
+    digest = hashlib.sha256()
+    for tensor in sorted(model.graph.initializer, key=lambda tensor: tensor.name):
+        if tensor.name in read:
+            _update(digest, (tensor.name, str(tensor.data_type), *map(str, tensor.dims)))
+            digest.update(numpy_helper.to_array(tensor).tobytes())
+    return digest.hexdigest()
+
+
+def size_hw_of_model(model: onnx.ModelProto) -> tuple[int, int]:
+    """Give the height and width of the frames that a deployed graph takes.
+
+    Raises:
+        ContractError: it takes no frames (N, H, W, 3).
+    """
+    for tensor in model.graph.input:
+        shape = [size.dim_value for size in tensor.type.tensor_type.shape.dim]
+        if tensor.name == INPUT_NAME and len(shape) == 4:
+            return shape[1], shape[2]
+    raise ContractError(f"the graph has no input {INPUT_NAME} (N, H, W, 3). Make it with saliency-export")
+
+
+def _calibrated_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    nodes = list(model.graph.node)
+    while nodes and nodes[-1].op_type not in ("Conv", "ConvTranspose"):
+        nodes.pop()
+    return nodes
+
+
+def _update(digest: hashlib._Hash, words: Iterable[str]) -> None:
+    digest.update(("\0".join(words) + "\n").encode())

@@ -1,0 +1,137 @@
+"""Regions: where they are, when they begin and end, and who is who."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from saliency_edge.runtime.errors import UsageError
+from saliency_edge.runtime.maps.regions import Region, RegionOptions, RegionTracker, draw_regions
+from saliency_edge.runtime.video.frame import Frame, SaliencyMap
+
+MAP_HW = (30, 40)
+FRAME_HW = (300, 400)
+
+
+def spot(row: int, column: int, level: float = 1.0, size: int = 6) -> NDArray[np.float32]:
+    values = np.zeros(MAP_HW, np.float32)
+    values[row : row + size, column : column + size] = level
+    return values
+
+
+def map_of(*spots: NDArray[np.float32], stream: int = 0, frame_hw: tuple[int, int] = FRAME_HW) -> SaliencyMap:
+    frame = Frame(
+        index=0, name="0", image_bgr=np.zeros((*frame_hw, 3), np.uint8), captured_s=0.0, stream=stream
+    )
+    return SaliencyMap(frame=frame, values=np.maximum.reduce([np.zeros(MAP_HW, np.float32), *spots]))
+
+
+def tracker(**changes: float) -> RegionTracker:
+    return RegionTracker(RegionOptions(**changes))  # type: ignore[arg-type]
+
+
+def identities(regions: tuple[Region, ...]) -> list[int]:
+    return [region.identity for region in regions]
+
+
+def test_a_region_is_where_its_cells_are() -> None:
+    (region,) = tracker()(map_of(spot(10, 20, 0.9)))
+
+    assert region == Region(
+        identity=1, box_xyxy_px=(200, 100, 260, 160), peak=pytest.approx(0.9), area=36 / 1200
+    )
+
+
+def test_boxes_grow_to_whole_pixels_and_stay_in_the_frame() -> None:
+    saliency = map_of(spot(24, 34), spot(0, 0), frame_hw=(101, 133))
+
+    boxes = {region.box_xyxy_px for region in tracker()(saliency)}
+
+    assert boxes == {(113, 80, 133, 101), (0, 0, 20, 21)}
+
+
+def test_it_begins_high_and_ends_low() -> None:
+    track = tracker(on=0.6, off=0.4)
+    levels = [0.5, 0.59, 0.61, 0.5, 0.41, 0.39, 0.5, 0.7]
+
+    seen = [identities(track(map_of(spot(10, 10, level)))) for level in levels]
+
+    assert seen == [[], [], [1], [1], [1], [], [], [2]]
+
+
+def test_it_reaches_as_far_as_the_lower_threshold() -> None:
+    values = spot(10, 10, 0.5, size=10) + spot(13, 13, 0.4, size=2)
+
+    (region,) = tracker(on=0.6, off=0.4)(map_of(values))
+
+    assert region.box_xyxy_px == (100, 100, 200, 200)
+
+
+def test_identities_follow_two_that_move_and_change_rank() -> None:
+    track = tracker()
+    seen = []
+    for step in range(8):
+        left = spot(5, 2 + step, 1.0 - 0.05 * step)
+        right = spot(20, 30 - step, 0.7 + 0.04 * step)
+        regions = track(map_of(left, right))
+        seen.append({region.identity: region.box_xyxy_px[0] // 10 for region in regions})
+
+    assert seen == [{1: 2 + step, 2: 30 - step} for step in range(8)]
+    assert identities(regions) == [2, 1], "the highest peak is first"
+
+
+def test_the_one_that_lives_keeps_its_place_among_the_top() -> None:
+    track = tracker(top=1)
+    track(map_of(spot(5, 5, 0.7)))
+
+    assert identities(track(map_of(spot(5, 5, 0.65), spot(20, 25, 0.9)))) == [1]
+    assert identities(track(map_of(spot(20, 25, 0.9)))) == [2]
+
+
+def test_a_jump_is_another_region() -> None:
+    track = tracker()
+
+    assert identities(track(map_of(spot(2, 2)))) == [1]
+    assert identities(track(map_of(spot(20, 30)))) == [2]
+
+
+def test_what_is_too_small_is_none() -> None:
+    track = tracker(smallest_area=0.01)
+
+    assert track(map_of(spot(5, 5, size=3))) == ()
+    assert len(track(map_of(spot(5, 5, size=4)))) == 1
+
+
+def test_streams_count_for_themselves() -> None:
+    track = tracker()
+    track(map_of(spot(2, 2), stream=0))
+    track(map_of(spot(20, 30), stream=0))
+
+    assert identities(track(map_of(spot(20, 30), stream=1))) == [1]
+    assert identities(track(map_of(spot(20, 30), stream=0))) == [2]
+
+
+def test_a_map_without_anything_has_none() -> None:
+    assert tracker()(map_of()) == ()
+
+
+def test_boxes_are_drawn_in_place() -> None:
+    picture_bgr = np.zeros((*FRAME_HW, 3), np.uint8)
+
+    draw_regions(picture_bgr, tracker()(map_of(spot(10, 20))))
+
+    rows, columns = np.nonzero(picture_bgr.any(axis=2))
+    assert (columns.min(), rows.min(), columns.max(), rows.max()) == pytest.approx(
+        (200, 100, 259, 159), abs=1
+    )
+    assert not picture_bgr[140:150, 230:250].any(), "the middle stays clear"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"on": 0.3}, {"off": 0.0}, {"on": 1.1}, {"smallest_area": 1.0}, {"smallest_area": -0.1}, {"top": 0}],
+)
+def test_options_that_cannot_be_are_refused(changes: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        tracker(**changes)

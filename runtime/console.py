@@ -22,6 +22,25 @@ LIBRARY_REMEDY = (
 )
 
 
+def make_app(name: str, description: str | None = None) -> typer.Typer:
+    """Make a typer app as all commands have it: plain help of one width, no tracebacks of its own.
+
+    Args:
+        name: of the command.
+        description: above its options; a single command takes its function's docstring without it.
+    """
+    import typer
+
+    return typer.Typer(
+        name=name,
+        help=description,
+        no_args_is_help=True,  # where there are subcommands
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+
+
 def run_app(app: typer.Typer) -> None:
     """Run a typer app; a `SaliencyError` becomes one line on stderr and exit code 1, Ctrl-C exit code 130."""
     signal.signal(signal.SIGTERM, _exit_by_sigterm)

@@ -7,17 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ..runtime.console import run_app
+from ..runtime.console import make_app, run_app
 from .choices import Metric, Optimiser, Schedule
 
-app = typer.Typer(
-    name="saliency-train",
-    help="Train a visual saliency network.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    no_args_is_help=True,
-)
+app = make_app("saliency-train", "Train a visual saliency network.")
 
 Output = Annotated[Path, typer.Option(help="Folder of the run: checkpoints, split, TensorBoard logs.")]
 Checkpoint = Annotated[Path | None, typer.Option("--start", help="Checkpoint (.safetensors) to start from.")]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..runtime.console import run_app
+from ..runtime.console import make_app, run_app
 from ..runtime.contract import Precision
 
 if TYPE_CHECKING:
@@ -21,13 +21,8 @@ if TYPE_CHECKING:
 
 NOTES_SHOWN = 5
 
-app = typer.Typer(
-    name="saliency-eval",
-    help="Measure a model against human fixations, beside a centre prior and other people.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    no_args_is_help=True,
+app = make_app(
+    "saliency-eval", "Measure a model against human fixations, beside a centre prior and other people."
 )
 
 

@@ -45,12 +45,14 @@ class Machine:
 
     Attributes:
         gpu: None where there is none, or no driver.
-        os: name and version.
+        system: kind of operating system, such as `Linux`.
+        os: its name and version.
         architecture: of the processor, such as `aarch64`.
         power_mode: a Jetson's, such as `MAXN`; None elsewhere.
     """
 
     gpu: Gpu | None
+    system: str
     os: str
     architecture: str
     power_mode: str | None
@@ -58,7 +60,13 @@ class Machine:
 
 def this_machine() -> Machine:
     """Look at the machine that this runs on."""
-    return Machine(gpu=find_gpu(), os=_os_name(), architecture=platform.machine(), power_mode=_power_mode())
+    return Machine(
+        gpu=find_gpu(),
+        system=platform.system(),
+        os=_os_name(),
+        architecture=platform.machine(),
+        power_mode=_power_mode(),
+    )
 
 
 def find_gpu() -> Gpu | None:

@@ -20,19 +20,19 @@ from typing import Any
 from ...runtime.artifact import atomic_file
 from ...runtime.bundle import Bundle
 from ...runtime.contract import INPUT_NAME, Contract, Precision
+from ...runtime.engines.layer import Layer
+from ...runtime.engines.receipt import ENGINES_FOLDER, BuildOptions, Receipt, receipt_path
 from ...runtime.errors import BuildError, OutputError, UsageError
 from ...runtime.machine import Machine, this_machine
 from .build_progress import showing_progress
 from .build_session import ProgressSink, noting_interrupts
 from .build_targets import Target, choose_targets
-from .layer_report import Layer, layers_in
+from .layer_report import layers_in
 from .network_report import ParsedNetwork, asked_dtypes, check_contract, check_weights, parse
 from .precision_proof import built_dtypes, check_asked, counted, prove
-from .receipt import Receipt, device_memory_bytes, receipt_path, write_engine
-from .tensorrt_api import BuildOptions, Flavour, TensorRt, choose
+from .tensorrt_api import Flavour, TensorRt, choose
 from .tensorrt_types import IBuilderConfig
-
-ENGINES_FOLDER = "engines"
+from .write_engine import device_memory_bytes, write_engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +248,7 @@ def _receipt(workshop: _Workshop, source: _Source, target: Target, product: _Pro
         gpu=target.gpu.name if target.gpu else None,
         compute_capability=target.compute_capability,
         driver=target.gpu.driver if target.gpu else None,
+        system=workshop.machine.system,
         os=workshop.machine.os,
         architecture=workshop.machine.architecture,
         power_mode=workshop.machine.power_mode,

@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from ...runtime.contract import Precision
+from ...runtime.engines.layer import UNKNOWN, Layer
 from ...runtime.errors import BuildError
-from .layer_report import UNKNOWN, Layer
 
 DTYPES: dict[Precision, str] = {"fp32": "Float", "fp16": "Half", "int8": "Int8"}
 _REDUCED = {"Half", "BFloat16", "Int8"}

@@ -12,6 +12,7 @@ from functools import cache
 from types import ModuleType
 from typing import Literal, cast
 
+from ...runtime.engines.receipt import TITLES, BuildOptions, BuiltFlavour
 from ...runtime.errors import BackendError, UsageError
 from ...runtime.machine import find_gpu
 from .build_session import BuildLog, ProgressSink, make_logger, make_monitor, quiet_stdout
@@ -24,10 +25,8 @@ from .tensorrt_types import (
 )
 
 Flavour = Literal["auto", "none", "rtx", "tensorrt"]
-BuiltFlavour = Literal["rtx", "tensorrt"]
 
 _MODULES: dict[BuiltFlavour, str] = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
-_TITLES: dict[BuiltFlavour, str] = {"rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}
 _CURRENT = "CURRENT"
 _UPGRADE = "TensorRT 10.3 is the oldest supported; on a Jetson, move to JetPack 6.1"
 
@@ -47,25 +46,6 @@ class FlavourStatus:
     problem: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildOptions:
-    """How engines are built.
-
-    Attributes:
-        workspace_mib: memory that a layer may use besides its tensors; None leaves it to TensorRT.
-        optimization_level: 0 to 5, how long the builder searches; None leaves it to TensorRT.
-        version_compatible: the engine runs on later TensorRT versions of the same major one too.
-        hardware_compatible: the engine runs on every GPU from Ampere on, not only on this one.
-        tf32: fp32 convolutions may round their inputs to 10 bits of mantissa.
-    """
-
-    workspace_mib: int | None = None
-    optimization_level: int | None = None
-    version_compatible: bool = False
-    hardware_compatible: bool = False
-    tf32: bool = False
-
-
 class TensorRt:
     """One of the two packages, imported.
 
@@ -79,7 +59,7 @@ class TensorRt:
     def __init__(self, flavour: BuiltFlavour, trt: ModuleType) -> None:
         """Take the module; use `load` to get one."""
         self.flavour: BuiltFlavour = flavour
-        self.title = _TITLES[flavour]
+        self.title = TITLES[flavour]
         self.version = str(trt.__version__)
         self.log = BuildLog()
         self.trt = trt

@@ -12,11 +12,12 @@ import pytest
 
 from engine_bundles import RANGES_SHA256, TINY, WEIGHTS_SHA256, tiny_bundle
 from saliency_edge.export.engines.build_engine import EngineReport, build_engines
-from saliency_edge.export.engines.layer_report import Layer
 from saliency_edge.export.engines.precision_proof import check_asked, prove
-from saliency_edge.export.engines.receipt import Receipt, device_memory_bytes, receipt_path, write_engine
+from saliency_edge.export.engines.write_engine import device_memory_bytes, write_engine
 from saliency_edge.runtime.artifact import sha256_of
 from saliency_edge.runtime.contract import PRECISIONS, Precision
+from saliency_edge.runtime.engines.layer import Layer
+from saliency_edge.runtime.engines.receipt import Receipt, receipt_path
 from saliency_edge.runtime.errors import BuildError, OutputError
 
 DTYPES = {"fp32": "Float", "fp16": "Half", "int8": "Int8"}

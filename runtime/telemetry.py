@@ -1,19 +1,22 @@
-"""What each stage costs: durations, and their percentiles."""
+"""What each stage costs and what happened on the way: durations with their percentiles, and counts."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 Stage = Literal["read", "fit", "infer", "render", "write", "age"]
+Event = Literal["captured", "done", "dropped", "late", "restarted", "frozen", "clock_jumped"]
 
-_KEPT_DURATIONS = 100_000  # per stage: an hour at 27 frames/s, and no more memory after that
+_KEPT_DURATIONS = 65_536  # per stage: the last half hour at 30 frames/s, in memory that does not grow
 
 T = TypeVar("T")
 
@@ -27,16 +30,63 @@ class Percentiles:
     p99_ms: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Total:
+    """All that a stage took since the start: how often, and how long in sum."""
+
+    count: int
+    sum_s: float
+
+
+class Counters:
+    """What happened how often, by event and stream. Any thread may add, and any may read.
+
+    `captured`: frames that a source gave. `done`: results written. `dropped`: frames never computed, because
+    newer ones had come. `late`: results older than the policy's deadline. `restarted`: openings of a source
+    after the first. `frozen`: frames the same as the one before, to the last pixel. `clock_jumped`:
+    timestamps that went backwards.
+    """
+
+    def __init__(self) -> None:
+        """Start at zero."""
+        self._lock = Lock()
+        self._counts: Counter[tuple[Event, int]] = Counter()
+
+    def add(self, event: Event, stream: int = 0, amount: int = 1) -> None:
+        """Count an event of a stream."""
+        with self._lock:
+            self._counts[event, stream] += amount
+
+    def of(self, event: Event, stream: int = 0) -> int:
+        """Give the count of one event in one stream."""
+        with self._lock:
+            return self._counts[event, stream]
+
+    def total(self, event: Event) -> int:
+        """Give the count of one event in all streams."""
+        return sum(count for (name, _), count in self.snapshot().items() if name == event)
+
+    def snapshot(self) -> dict[tuple[Event, int], int]:
+        """Give all counts as they are now, by event and stream."""
+        with self._lock:
+            return dict(self._counts)
+
+
 class Telemetry:
-    """Durations of the stages of a pipeline. Each stage may be measured in a thread of its own."""
+    """Durations of the stages of a pipeline, and its counters. Any thread may add, and any may read."""
 
     def __init__(self) -> None:
         """Start with no durations."""
-        self._durations_s: dict[Stage, deque[float]] = {}
+        self.counters = Counters()
+        self._lock = Lock()
+        self._durations: dict[Stage, _Durations] = {}
 
     def add(self, stage: Stage, duration_s: float) -> None:
         """Note one duration, in seconds."""
-        self._durations_s.setdefault(stage, deque(maxlen=_KEPT_DURATIONS)).append(duration_s)
+        with self._lock:
+            if stage not in self._durations:
+                self._durations[stage] = _Durations()
+            self._durations[stage].add(duration_s)
 
     @contextmanager
     def measure(self, stage: Stage) -> Iterator[None]:
@@ -58,10 +108,37 @@ class Telemetry:
             yield item
 
     def percentiles(self) -> dict[Stage, Percentiles]:
-        """Give p50, p95 and p99 of each stage that was measured, in the order of first use."""
-        return {stage: _percentiles_of(durations_s) for stage, durations_s in self._durations_s.items()}
+        """Give p50, p95 and p99 of each stage's last 65,536 durations, in the order of first use."""
+        with self._lock:
+            kept = {stage: durations.kept() for stage, durations in self._durations.items()}
+        return {stage: _percentiles_of(durations_s) for stage, durations_s in kept.items()}
+
+    def totals(self) -> dict[Stage, Total]:
+        """Give the count and the sum of all durations of each stage, in the order of first use."""
+        with self._lock:
+            return {
+                stage: Total(count=durations.count, sum_s=durations.sum_s)
+                for stage, durations in self._durations.items()
+            }
 
 
-def _percentiles_of(durations_s: Iterable[float]) -> Percentiles:
-    p50, p95, p99 = np.percentile(np.fromiter(durations_s, float), (50, 95, 99)) * 1e3
+class _Durations:
+    """The last durations in a ring, and the sum of all."""
+
+    def __init__(self) -> None:
+        self.count, self.sum_s = 0, 0.0
+        self._ring_s = np.full(_KEPT_DURATIONS, np.nan, np.float32)  # its pages are taken now
+
+    def add(self, duration_s: float) -> None:
+        self._ring_s[self.count % _KEPT_DURATIONS] = duration_s
+        self.count += 1
+        self.sum_s += duration_s
+
+    def kept(self) -> NDArray[np.float32]:
+        kept_s: NDArray[np.float32] = self._ring_s[: self.count].copy()
+        return kept_s
+
+
+def _percentiles_of(durations_s: NDArray[np.float32]) -> Percentiles:
+    p50, p95, p99 = np.percentile(durations_s.astype(np.float64), (50, 95, 99)) * 1e3
     return Percentiles(p50_ms=float(p50), p95_ms=float(p95), p99_ms=float(p99))

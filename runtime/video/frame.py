@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ..maps.regions import Region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +62,10 @@ class Result:
         picture_bgr: (H, W, 3) from the renderer, good until `write` returns; the frame itself where no sink
             shows pictures.
         age_s: from the frame's capture until the result was made.
+        regions: where people look, as boxes; empty where nobody asked.
     """
 
     saliency: SaliencyMap
     picture_bgr: NDArray[np.uint8]
     age_s: float
+    regions: tuple[Region, ...] = ()

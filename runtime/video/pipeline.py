@@ -1,15 +1,17 @@
-"""A frame's way, in one straight line: source, fit, infer, saliency map, render, sinks.
+"""A frame's way, in one straight line: source, fit, infer, saliency map, filter, render, sinks.
 
-Capture and fitting run in one thread, inference in another, rendering and writing in the caller's. Between
-them lie queues of two frames. A file's frames are neither dropped nor doubled, and stay in order.
+Each source is captured and fitted in a thread of its own, inference has another, rendering and writing happen
+in the caller's. Between them lie queues of a frame or two. Under the policy `all` no frame is dropped or
+doubled, and under every policy the frames of a stream stay in order.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from threading import Thread
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,31 +22,28 @@ from ..errors import BackendError
 from ..fit import crop_map, fit_frame, window_of
 from ..telemetry import Telemetry
 from .ahead import ahead
-from .frame import Frame, Result, SaliencyMap
+from .frame import Result, SaliencyMap
+from .intake import Fitted, Intake, Taken
 from .opencv_setup import single_threaded
 from .render import Renderer
 from .sinks import Sink
-from .sources import Source
+from .stream import Stream
 
-
-@dataclass(frozen=True, slots=True)
-class _Fitted:
-    """A frame, and the same at the network's size."""
-
-    frame: Frame
-    input_bgr: NDArray[np.uint8]
+_PATIENCE_S = 10.0  # with a capture thread that was asked to end; after that it is left to itself
 
 
 def saliency_maps(
-    source: Source,
+    streams: Sequence[Stream],
     engine: Engine,
     telemetry: Telemetry,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> Generator[SaliencyMap, None, None]:
-    """Compute the saliency maps of all frames, in order, ahead of the reader.
+    """Compute the saliency maps of all frames that the policies let through, ahead of the reader.
+
+    The maps of a stream come in order; those of several streams take turns, and share the engine's batches.
 
     Args:
-        source: of frames; no one else may read it meanwhile.
+        streams: whose frames; no one else may read their sources meanwhile.
         engine: no one else may use it meanwhile.
         telemetry: gets the stages `read`, `fit` and `infer`.
         is_stopped: asked before each inference; once it says yes, the maps at hand are the last ones.
@@ -52,12 +51,19 @@ def saliency_maps(
     Raises:
         SaliencyError: what a stage raised, after the maps of the frames before it.
     """
-    fitted = ahead(_fitted_frames(source, engine.contract, telemetry))
-    return ahead(_inferred_maps(fitted, engine, telemetry, is_stopped))
+    size = 2 if all(stream.policy.kind == "all" for stream in streams) else 1
+    with (
+        _capturing(streams, engine.contract, telemetry) as intake,
+        closing(ahead(_inferred_maps(intake, streams, engine, telemetry, is_stopped), size)) as maps,
+    ):
+        try:
+            yield from maps
+        finally:
+            intake.close()
 
 
 def run_pipeline(
-    source: Source,
+    streams: Sequence[Stream],
     engine: Engine,
     sinks: Sequence[Sink],
     renderer: Renderer,
@@ -65,10 +71,10 @@ def run_pipeline(
     is_stopped: Callable[[], bool] = lambda: False,
     on_frame: Callable[[], None] = lambda: None,
 ) -> int:
-    """Take all frames of a source through an engine into the sinks.
+    """Take the frames of all streams through an engine into the sinks.
 
     Args:
-        source: where frames come from.
+        streams: where frames come from; `Frame.stream` is a stream's place in this sequence.
         engine: what makes maps of them.
         sinks: where the results go; the caller closes them.
         renderer: makes pictures, where a sink shows them.
@@ -83,52 +89,92 @@ def run_pipeline(
         SaliencyError: what a stage raised, after the frames before it were done.
     """
     frame_count = 0
-    with single_threaded(), closing(saliency_maps(source, engine, telemetry, is_stopped)) as maps:
+    with single_threaded(), closing(saliency_maps(streams, engine, telemetry, is_stopped)) as maps:
         for saliency in maps:
-            _show(saliency, sinks, renderer, telemetry)
-            telemetry.add("age", time.monotonic() - saliency.frame.captured_s)
+            stream = streams[saliency.frame.stream]
+            _show(stream.map_filter(saliency), sinks, renderer, telemetry)
+            _note_age(saliency, stream, telemetry)
             frame_count += 1
             on_frame()
     return frame_count
 
 
-def _fitted_frames(
-    source: Source, contract: Contract, telemetry: Telemetry
-) -> Generator[_Fitted, None, None]:
-    with closing(source.frames()) as frames:
-        for frame in telemetry.measured(frames, "read"):
-            with telemetry.measure("fit"):
-                fitted = _Fitted(frame, fit_frame(frame.image_bgr, contract.size_hw, contract.fit))
-            yield fitted
+@contextmanager
+def _capturing(streams: Sequence[Stream], contract: Contract, telemetry: Telemetry) -> Iterator[Intake]:
+    """Capture all streams into an intake while the block runs."""
+    intake = Intake([stream.policy for stream in streams])
+    threads = [
+        Thread(
+            target=_capture,
+            args=(number, stream, intake, contract, telemetry),
+            name=f"capture {number}",
+            daemon=True,
+        )
+        for number, stream in enumerate(streams)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield intake
+    finally:
+        intake.close()
+        for stream in streams:
+            stream.source.stop()
+        for thread in threads:
+            thread.join(_PATIENCE_S)
+
+
+def _capture(number: int, stream: Stream, intake: Intake, contract: Contract, telemetry: Telemetry) -> None:
+    """Read and fit the frames of one stream; what fails here is raised where they are taken."""
+    failure: BaseException | None = None
+    try:
+        with closing(stream.source.frames()) as frames:
+            for frame in telemetry.measured(frames, "read"):
+                stream.journal.count("captured")
+                with telemetry.measure("fit"):
+                    input_bgr = fit_frame(frame.image_bgr, contract.size_hw, contract.fit)
+                if not intake.put(number, Fitted(replace(frame, stream=number), input_bgr)):
+                    break
+    except BaseException as error:
+        failure = error
+    intake.finish(number, failure)
 
 
 def _inferred_maps(
-    fitted: Generator[_Fitted, None, None],
+    intake: Intake,
+    streams: Sequence[Stream],
     engine: Engine,
     telemetry: Telemetry,
     is_stopped: Callable[[], bool],
 ) -> Generator[SaliencyMap, None, None]:
-    with closing(fitted):
-        for item in fitted:
-            if is_stopped():
-                return
-            with telemetry.measure("infer"):
-                saliency = _infer(item, engine)
-            yield saliency
+    expected_s = 0.0
+    while batch := intake.take(engine.contract.batch[1], expected_s, is_stopped):
+        start_s = time.perf_counter()
+        for taken in batch:
+            _note_dropped(taken, streams)
+        maps = _infer(batch, engine)
+        expected_s = time.perf_counter() - start_s
+        telemetry.add("infer", expected_s)
+        yield from maps
 
 
-def _infer(item: _Fitted, engine: Engine) -> SaliencyMap:
-    """Compute one map. An engine whose smallest batch is above 1 gets the frame so many times."""
-    contract = engine.contract
-    batch = np.repeat(item.input_bgr[np.newaxis], contract.batch[0], axis=0)
-    values = engine.infer(batch)[0]
+def _infer(batch: Sequence[Taken], engine: Engine) -> list[SaliencyMap]:
+    """Compute one map for each frame. A batch below the engine's smallest repeats its last frame."""
+    inputs = [taken.fitted.input_bgr for taken in batch]
+    inputs += inputs[-1:] * (engine.contract.batch[0] - len(inputs))
+    values = engine.infer(np.stack(inputs))
+    return [_map_of(taken, values[place], engine) for place, taken in enumerate(batch)]
+
+
+def _map_of(taken: Taken, values: NDArray[np.float32], engine: Engine) -> SaliencyMap:
+    frame, contract = taken.fitted.frame, engine.contract
     if not np.isfinite(values).all():
         raise BackendError(
-            f"{engine.description} gave values that are not numbers for frame {item.frame.name}. "
+            f"{engine.description} gave values that are not numbers for frame {frame.name}. "
             "Try --precision fp32"
         )
-    window = window_of(item.frame.size_hw, contract.size_hw, contract.fit)
-    return SaliencyMap(frame=item.frame, values=crop_map(values, window))
+    window = window_of(frame.size_hw, contract.size_hw, contract.fit)
+    return SaliencyMap(frame=frame, values=crop_map(values, window), dropped=taken.dropped)
 
 
 def _show(saliency: SaliencyMap, sinks: Sequence[Sink], renderer: Renderer, telemetry: Telemetry) -> None:
@@ -142,3 +188,18 @@ def _show(saliency: SaliencyMap, sinks: Sequence[Sink], renderer: Renderer, tele
         with telemetry.measure("write"):
             for sink in sinks:
                 sink.write(result)
+
+
+def _note_dropped(taken: Taken, streams: Sequence[Stream]) -> None:
+    if taken.dropped:
+        journal = streams[taken.fitted.frame.stream].journal
+        text = "frames come faster than the engine takes them, and are dropped"
+        journal.note("dropped", text, taken.dropped)
+
+
+def _note_age(saliency: SaliencyMap, stream: Stream, telemetry: Telemetry) -> None:
+    age_s = time.monotonic() - saliency.frame.captured_s
+    telemetry.add("age", age_s)
+    stream.journal.count("done")
+    if stream.policy.is_late(age_s):
+        stream.journal.note("late", f"results are older than the deadline: {age_s * 1e3:.0f} ms")

@@ -18,6 +18,7 @@ from .pipeline import run_pipeline
 from .render import Renderer, RenderOptions
 from .sinks import MapsFormat, MapSink, Sink, VideoSink
 from .sources import Source, open_source
+from .stream import Stream
 from .summary import RunSummary
 
 
@@ -74,7 +75,13 @@ def run_to_files(options: RunOptions, stop: StopRequest, say: Callable[[str], No
         advance = stack.enter_context(progress("frames", source.frame_count))
         start_s = time.monotonic()
         frame_count = run_pipeline(
-            source, engine, sinks, Renderer(options.render), telemetry, stop.is_made, advance
+            [Stream.of(source, telemetry.counters)],
+            engine,
+            sinks,
+            Renderer(options.render),
+            telemetry,
+            stop.is_made,
+            advance,
         )
         wall_s = time.monotonic() - start_s
     return RunSummary(

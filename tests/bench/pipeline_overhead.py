@@ -35,6 +35,7 @@ from saliency_edge.runtime.video.pipeline import run_pipeline
 from saliency_edge.runtime.video.render import Renderer, RenderOptions
 from saliency_edge.runtime.video.sinks import VideoSink
 from saliency_edge.runtime.video.sources import open_source
+from saliency_edge.runtime.video.stream import Stream
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
@@ -123,7 +124,9 @@ def pipeline_loop(engine: OrtEngine, text: str, frame_limit: int) -> Cost:
             closing(open_source(text, max_frames=frame_limit)) as source,
             closing(VideoSink(Path(folder) / "overlay.mp4", fps=source.fps)) as sink,
         ):
-            count = run_pipeline(source, engine, [sink], Renderer(RenderOptions()), Telemetry())
+            telemetry = Telemetry()
+            streams = [Stream.of(source, telemetry.counters)]
+            count = run_pipeline(streams, engine, [sink], Renderer(RenderOptions()), telemetry)
         return cost_since(wall_s, cpu_s, count)
 
 

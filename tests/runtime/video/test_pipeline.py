@@ -21,6 +21,7 @@ from saliency_edge.runtime.video.frame import Frame, Result
 from saliency_edge.runtime.video.pipeline import run_pipeline, saliency_maps
 from saliency_edge.runtime.video.render import Renderer, RenderOptions
 from saliency_edge.runtime.video.sources import open_source
+from saliency_edge.runtime.video.stream import Stream
 from toy_models import SIZE_HW, noise, read_clip, save_clip, save_toy, toy_contract, toy_map
 
 pytestmark = pytest.mark.timeout(60)  # what hangs, fails
@@ -34,6 +35,7 @@ class NoiseSource:
     description = "noise"
     fps: float | None = None
     frame_count: int | None = None
+    is_live = False
 
     def __init__(self, frame_count: int = FRAMES, fail_at: int | None = None) -> None:
         self._frame_count, self._fail_at = frame_count, fail_at
@@ -45,6 +47,8 @@ class NoiseSource:
                 raise InputError(f"frame {index} cannot be read")
             self.given += 1
             yield Frame(index=index, name=str(index), image_bgr=noise(SIZE_HW, index), captured_s=0.0)
+
+    def stop(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -103,7 +107,9 @@ def _no_thread_left() -> Generator[None, None, None]:
 
 
 def run(source: NoiseSource, engine: NumpyEngine, sink: ListSink) -> int:
-    return run_pipeline(source, engine, [sink], Renderer(RenderOptions()), Telemetry())
+    telemetry = Telemetry()
+    streams = [Stream.of(source, telemetry.counters)]
+    return run_pipeline(streams, engine, [sink], Renderer(RenderOptions()), telemetry)
 
 
 def names(frame_count: int) -> list[str]:
@@ -124,7 +130,7 @@ def test_maps_are_those_of_a_plain_loop(tmp_path: Path, fit: Fit, batch: tuple[i
     telemetry = Telemetry()
 
     with closing(open_source(str(clip))) as source, closing(OrtEngine.load(model)) as engine:
-        maps = list(saliency_maps(source, engine, telemetry))
+        maps = list(saliency_maps([Stream.of(source, telemetry.counters)], engine, telemetry))
 
     assert [saliency.frame.index for saliency in maps] == list(range(FRAMES))
     worst = max(np.abs(got.values - wanted).max() for got, wanted in zip(maps, expected, strict=True))
@@ -138,7 +144,7 @@ def test_all_results_reach_all_sinks_in_order() -> None:
     done = []
 
     frame_count = run_pipeline(
-        NoiseSource(),
+        [Stream.of(NoiseSource(), telemetry.counters)],
         NumpyEngine(),
         sinks,
         Renderer(RenderOptions(opacity=0)),
@@ -155,7 +161,8 @@ def test_all_results_reach_all_sinks_in_order() -> None:
 
 def test_nothing_is_rendered_for_sinks_without_pictures() -> None:
     telemetry = Telemetry()
-    run_pipeline(NoiseSource(3), NumpyEngine(), [ListSink()], Renderer(RenderOptions()), telemetry)
+    streams = [Stream.of(NoiseSource(3), telemetry.counters)]
+    run_pipeline(streams, NumpyEngine(), [ListSink()], Renderer(RenderOptions()), telemetry)
 
     assert list(telemetry.percentiles()) == ["read", "fit", "infer", "write", "age"]
 
@@ -215,22 +222,23 @@ def test_frame_that_cannot_be_fitted() -> None:
 
 
 def test_reader_that_stops_ends_the_threads() -> None:
-    source = NoiseSource(10_000)
-    with closing(saliency_maps(source, NumpyEngine(), Telemetry())) as maps:
+    source, telemetry = NoiseSource(10_000), Telemetry()
+    streams = [Stream.of(source, telemetry.counters)]
+    with closing(saliency_maps(streams, NumpyEngine(), telemetry)) as maps:
         assert next(maps).frame.index == 0
 
     assert source.given < 12
 
 
 def test_stop_ends_the_run_well_and_early() -> None:
-    source, sink = NoiseSource(10_000), ListSink()
+    source, sink, telemetry = NoiseSource(10_000), ListSink(), Telemetry()
 
     frame_count = run_pipeline(
-        source,
+        [Stream.of(source, telemetry.counters)],
         NumpyEngine(),
         [sink],
         Renderer(RenderOptions()),
-        Telemetry(),
+        telemetry,
         is_stopped=lambda: len(sink.names) >= 5,
     )
 

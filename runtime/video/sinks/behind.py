@@ -1,0 +1,116 @@
+"""Sinks in threads of their own: a slow disk or reader does not hold up the maps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+
+from ...errors import OutputError
+from ..frame import Result
+from .sink import Sink
+
+_QUEUE_SIZE = 2
+_POLL_S = 0.1
+_PATIENCE_S = 10.0
+
+
+class Behind:
+    """Hands results to a sink in another thread, in order, two at most on the way.
+
+    For a file all results arrive: `write` waits where the sink is slow. For a live source a result that finds
+    no room is left out of this sink, and counted.
+    """
+
+    def __init__(self, sink: Sink, *, live: bool, is_stopped: Callable[[], bool] = lambda: False) -> None:
+        """Start the thread; the sink is its own from now on.
+
+        Args:
+            sink: what takes the results.
+            live: leave results out where it is slow.
+            is_stopped: asked while `write` waits; once it says yes, waiting ends.
+        """
+        self._sink, self._live, self._is_stopped = sink, live, is_stopped
+        self.shows_pictures = sink.shows_pictures
+        self.left_out = 0
+        self._queue: Queue[Result] = Queue(_QUEUE_SIZE)
+        self._closing, self._ended = Event(), Event()
+        self._failure: Exception | None = None
+        self._done = 0
+        Thread(target=self._work, name=f"sink {sink.description}", daemon=True).start()
+
+    @property
+    def description(self) -> str:
+        """What is written where, and how much was left out."""
+        if not self.left_out:
+            return self._sink.description
+        return f"{self._sink.description} ({self.left_out} results left out: it was too slow for them)"
+
+    def write(self, result: Result) -> None:
+        """Queue a result with a copy of its picture.
+
+        Raises:
+            OutputError: the sink has failed, at this result or one before it.
+            SinkClosedError: nobody wants more.
+        """
+        self._raise_failure()
+        if self._live and self._queue.full():
+            self.left_out += 1
+            return
+        kept = replace(result, picture_bgr=result.picture_bgr.copy()) if self.shows_pictures else result
+        while not self._is_put(kept):
+            self._raise_failure()
+            if self._is_stopped():
+                return
+
+    def close(self) -> None:
+        """Wait until what was queued is written, and close the sink.
+
+        Raises:
+            OutputError: the sink failed, or has been stuck for 10 s.
+        """
+        self._closing.set()
+        done, since_s = self._done, time.monotonic()
+        while not self._ended.wait(_POLL_S):
+            if self._done != done:
+                done, since_s = self._done, time.monotonic()
+            if time.monotonic() - since_s > _PATIENCE_S:
+                raise OutputError(f"{self.description} has taken nothing for {_PATIENCE_S:.0f} s: given up")
+        self._raise_failure()
+
+    def _is_put(self, result: Result) -> bool:
+        try:
+            self._queue.put(result, timeout=_POLL_S)
+        except Full:
+            return False
+        return True
+
+    def _work(self) -> None:
+        try:
+            self._write_all()
+        except Exception as error:
+            self._failure = error
+        try:
+            self._sink.close()
+        except Exception as error:
+            self._failure = self._failure or error
+        self._ended.set()
+
+    def _write_all(self) -> None:
+        while True:
+            try:
+                result = self._queue.get(timeout=_POLL_S)
+            except Empty:
+                if self._closing.is_set():
+                    return
+                continue
+            self._sink.write(result)
+            self._done += 1
+
+    def _raise_failure(self) -> None:
+        """Raise what ended the thread, once."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure

@@ -1,0 +1,166 @@
+"""Encoders of video files: OpenCV's, and an `ffmpeg` process where a file must be playable at any moment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import OutputError
+from ..opencv_setup import silence
+from .pipe import write_all
+
+_CODEC = "mp4v"  # MPEG-4 Part 2: the one that OpenCV's wheels can always encode
+_LEAST_FREE_BYTES = 1 << 20
+_FFMPEG_ENCODERS = {  # in the order of choice; cheapest presets: a live run's cores are the engine's
+    "libx264": ("-preset", "ultrafast", "-crf", "23"),
+    "mpeg4": ("-q:v", "4"),
+}
+_FRAGMENTED = ("-movflags", "+frag_keyframe+empty_moov+default_base_moof")
+_CONTAINERS = {".mp4": _FRAGMENTED, ".mov": _FRAGMENTED, ".mkv": ("-cluster_time_limit", "1000"), ".avi": ()}
+_CLOSING_S = 10.0
+
+
+class OpenCvEncoder:
+    """OpenCV's encoder. It does not say when a disk is full: that is looked at here."""
+
+    def __init__(self, path: Path, *, fps: float, size_hw: tuple[int, int]) -> None:
+        """Open the file.
+
+        Raises:
+            OutputError: OpenCV cannot write such a video.
+        """
+        silence()
+        height, width = size_hw
+        self._path, self._fps, self._count = path, fps, 0
+        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*_CODEC), fps, (width, height))
+        if not self._writer.isOpened():
+            raise OutputError(f"OpenCV cannot write {width}x{height} video to {path.suffix}. Try .mp4")
+
+    def write(self, picture_bgr: NDArray[np.uint8]) -> None:
+        """Append a picture, (H, W, 3).
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        self._writer.write(picture_bgr)
+        self._count += 1
+        if self._count % max(1, round(self._fps)) == 0:
+            check_space(self._path)
+
+    def close(self) -> None:
+        """Write what is left.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self._writer.release()
+        if self._count and not is_playable(self._path):
+            raise OutputError("the video could not be finished: its disk is full, or has a limit")
+
+
+class FfmpegEncoder:
+    """An `ffmpeg` process that writes a fragment each second: what is on disk can always be played.
+
+    It has a session of its own, so that Ctrl-C reaches it as the end of its input.
+    """
+
+    def __init__(self, path: Path, *, fps: float, size_hw: tuple[int, int]) -> None:
+        """Start the process; `path` may be renamed while it writes."""
+        height, width = size_hw
+        codec = _best_encoder()
+        source = ("-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{width}x{height}", "-r", f"{fps:g}")
+        encoding = ("-c:v", codec, *_FFMPEG_ENCODERS[codec], "-threads", "1", "-g", f"{max(1, round(fps))}")
+        even = ("-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2", "-pix_fmt", "yuv420p")
+        container = _CONTAINERS[path.suffix.lower()]
+        command = ["ffmpeg", "-v", "error", "-y", *source, "-i", "pipe:0", *encoding, *even, *container]
+        self._messages = _nameless_file()
+        self._process = subprocess.Popen(
+            [*command, "-flush_packets", "1", str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._messages,
+            bufsize=0,
+            start_new_session=True,
+        )
+
+    def write(self, picture_bgr: NDArray[np.uint8]) -> None:
+        """Append a picture, (H, W, 3).
+
+        Raises:
+            OutputError: ffmpeg has given up, as on a full disk.
+        """
+        assert self._process.stdin is not None
+        try:
+            write_all(self._process.stdin.fileno(), picture_bgr)
+        except BrokenPipeError:
+            raise OutputError(f"ffmpeg gave up: {self._last_message()}") from None
+
+    def close(self) -> None:
+        """End ffmpeg's input and wait until it has written what is left.
+
+        Raises:
+            OutputError: it failed, or did not end.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            code = self._process.wait(_CLOSING_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        message = self._last_message()
+        os.close(self._messages)
+        if code:
+            raise OutputError(f"ffmpeg ended with code {code}: {message}")
+
+    def _last_message(self) -> str:
+        """Give the last line that ffmpeg wrote about what went wrong."""
+        lines = os.pread(self._messages, 1 << 16, 0).decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it says nothing")
+
+
+def _nameless_file() -> int:
+    """Open a file that is gone when it is closed, and give its descriptor."""
+    descriptor, name = tempfile.mkstemp()
+    Path(name).unlink()
+    return descriptor
+
+
+def has_ffmpeg() -> bool:
+    """Tell whether an `ffmpeg` is installed."""
+    return shutil.which("ffmpeg") is not None
+
+
+@cache
+def _best_encoder() -> str:
+    """Ask ffmpeg which encoders it was built with; mpeg4 is in all of them."""
+    command = ["ffmpeg", "-hide_banner", "-encoders"]
+    known = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+    return next((name for name in _FFMPEG_ENCODERS if name in known), "mpeg4")
+
+
+def is_playable(path: Path) -> bool:
+    """Tell whether a video has a picture that can be decoded now."""
+    capture = cv2.VideoCapture(str(path))
+    try:
+        return capture.isOpened() and capture.grab()
+    finally:
+        capture.release()
+
+
+def check_space(path: Path) -> None:
+    """Find out whether there is room left where a file is being written.
+
+    Raises:
+        OutputError: there is not.
+    """
+    if shutil.disk_usage(path.parent).free < _LEAST_FREE_BYTES:
+        raise OutputError(f"no space left on {path.parent}. What was written before can be used")

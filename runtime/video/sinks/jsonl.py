@@ -1,0 +1,103 @@
+"""Results as lines of JSON, for other programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ...artifact import check_writable
+from ...errors import OutputError
+from ...maps.statistics import statistics_of
+from ..frame import Result
+from .sink import SinkClosedError
+
+_STDOUT = Path("-")
+_DIGITS = 6
+
+
+class JsonLinesSink:
+    """One line for each result, written at once: what is there can be read however the run ends."""
+
+    shows_pictures = False
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, an old one is emptied; `-` is standard output.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self.description = "lines of JSON to standard output" if path == _STDOUT else str(path)
+        self._path, self._file = path, _open(path)
+        self._unix_s = time.time() - time.monotonic()  # of the clock that captures are timed by
+
+    def write(self, result: Result) -> None:
+        """Write one line.
+
+        Raises:
+            OutputError: the disk is full; the lines before it are whole.
+            SinkClosedError: the reader of standard output has gone.
+        """
+        line = json.dumps(_line_of(result, self._unix_s), separators=(",", ":")) + "\n"
+        try:
+            self._write(line.encode())
+        except BrokenPipeError:
+            raise SinkClosedError("the reader of the lines of JSON has gone") from None
+        except OSError as error:
+            raise OutputError(f"cannot write {self._path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._path != _STDOUT:
+            self._file.close()
+
+    def _write(self, line: bytes) -> None:
+        """Write a line, or on a full disk, nothing of it."""
+        written = 0
+        try:
+            while written < len(line):
+                written += os.write(self._file.fileno(), line[written:])
+        except OSError:
+            if written:
+                self._file.truncate(os.lseek(self._file.fileno(), 0, os.SEEK_CUR) - written)
+            raise
+
+
+def _open(path: Path) -> BinaryIO:
+    if path == _STDOUT:
+        return sys.stdout.buffer
+    check_writable(path)
+    return path.open("wb", buffering=0)
+
+
+def _line_of(result: Result, unix_s: float) -> dict[str, Any]:
+    """Give a result's numbers by name; names say units, and pixels are the frame's."""
+    saliency = result.saliency
+    frame = saliency.frame
+    line = {
+        "frame": frame.index,
+        "name": frame.name,
+        "stream": frame.stream,
+        "timestamp_s": frame.timestamp_s,
+        "captured_unix_s": unix_s + frame.captured_s,
+        "age_s": result.age_s,
+        "dropped": saliency.dropped,
+        **asdict(statistics_of(saliency)),
+        "regions": [asdict(region) for region in result.regions],
+    }
+    return {name: _rounded(value) for name, value in line.items()}
+
+
+def _rounded(value: Any) -> Any:
+    """Round all numbers inside to six digits after the point: microseconds, and far below a pixel."""
+    if isinstance(value, float):
+        return round(value, _DIGITS)
+    if isinstance(value, tuple | list):
+        return [_rounded(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _rounded(item) for name, item in value.items()}
+    return value

@@ -1,0 +1,42 @@
+"""The protocol that all sinks satisfy, and how one of them ends a run."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..frame import Result
+
+
+class SinkClosedError(Exception):
+    """Whoever watched this sink has gone, such as a closed window; its text says who."""
+
+
+class Sink(Protocol):
+    """Takes results in order. What it wrote stays whole however the run ends."""
+
+    @property
+    def description(self) -> str:
+        """What is written where, in a few words."""
+        ...
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether it needs the renderer's pictures."""
+        ...
+
+    def write(self, result: Result) -> None:
+        """Take one result.
+
+        Raises:
+            OutputError: it cannot be written.
+            SinkClosedError: nobody wants more; the run ends well.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish what was written, also after a failure elsewhere.
+
+        Raises:
+            OutputError: it cannot be finished.
+        """
+        ...

@@ -36,7 +36,7 @@ class QpMapOptions:
         strength: how many QP lie between a block of saliency 0 and one of saliency 1, above 0 to 24.
     """
 
-    strength: float = 6.0
+    strength: float = 10.0
 
     def __post_init__(self) -> None:
         """Check the values.

@@ -43,31 +43,35 @@ class _Rectangle:
     rows: int
     offset: int
 
-    def to_filter(self) -> str:
-        x, y, width, height = (value * BLOCK_PX for value in (self.left, self.top, self.columns, self.rows))
+    def to_filter(self, frame_hw: tuple[int, int]) -> str:
+        """Give it in pixels, without what reaches beyond the frame."""
+        x, y = self.left * BLOCK_PX, self.top * BLOCK_PX
+        width = min(self.columns * BLOCK_PX, frame_hw[1] - x)
+        height = min(self.rows * BLOCK_PX, frame_hw[0] - y)
         return f"addroi={x}:{y}:{width}:{height}:{self.offset}/{_QP_RANGE}"
 
 
-def filter_graph(spans: Sequence[Span]) -> str:
+def filter_graph(spans: Sequence[Span], frame_hw: tuple[int, int]) -> str:
     """Write the graph from FFmpeg's first input to the output `[v]`.
 
     Args:
         spans: of the whole video, in order, one at least; the last one holds to the video's end.
+        frame_hw: height and width of the video, in pixels.
     """
     count = len(spans)
     labels = "".join(f"[i{index}]" for index in range(count))
     outputs = "".join(f"[o{index}]" for index in range(count))
-    lines = [f"[0:v]split={count}{labels}", *_span_lines(spans), f"{outputs}concat=n={count}[v]"]
+    lines = [f"[0:v]split={count}{labels}", *_span_lines(spans, frame_hw), f"{outputs}concat=n={count}[v]"]
     return ";\n".join(lines) + "\n"
 
 
-def _span_lines(spans: Sequence[Span]) -> Iterator[str]:
+def _span_lines(spans: Sequence[Span], frame_hw: tuple[int, int]) -> Iterator[str]:
     start = 0
     for index, span in enumerate(spans):
         end = start + span.frame_count
         limits = f"start_frame={start}" + (f":end_frame={end}" if index < len(spans) - 1 else "")
         filters = [f"trim={limits}", "setpts=PTS-STARTPTS"]
-        filters += [rectangle.to_filter() for rectangle in _rectangles(span.offsets)]
+        filters += [rectangle.to_filter(frame_hw) for rectangle in _rectangles(span.offsets)]
         yield f"[i{index}]{','.join(filters)}[o{index}]"
         start = end
 

@@ -141,7 +141,7 @@ class FfmpegFilterSink:
             self._end_span()
         if self._spans:
             with atomic_file(self._path) as temporary:
-                temporary.write_text(filter_graph(self._spans), encoding="utf-8")
+                temporary.write_text(filter_graph(self._spans, self._frames.size_hw), encoding="utf-8")
 
     def _end_span(self) -> None:
         self._spans.append(Span(len(self._open), coarse_offsets(self._open)))

@@ -60,11 +60,11 @@ RECIPES: dict[str, Recipe] = {
     "mlnet_fine": Recipe(
         network="mlnet",
         sizes_hw=((480, 640), (240, 320)),
-        real=2,
-        distilled=2,
+        real=3,
+        distilled=3,
         loss="kld+0.2*cc",
         config=FitConfig(
-            steps=300, learning_rate=1e-4, backbone_rate=0.15, warmup=20, ema=0.98, validate_every=100
+            steps=800, learning_rate=2e-4, backbone_rate=0.3, warmup=50, ema=0.995, validate_every=200
         ),
     ),
     "deep_half_coarse": _DEEP,
@@ -73,7 +73,7 @@ RECIPES: dict[str, Recipe] = {
         sizes_hw=((240, 320),),
         real=3,
         distilled=5,
-        config=FitConfig(steps=400, learning_rate=1.5e-4, warmup=20, ema=0.99, validate_every=100),
+        config=FitConfig(steps=1300, learning_rate=3e-4, warmup=50, ema=0.997, validate_every=100),
     ),
 }
 

@@ -4,13 +4,48 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..runtime.contract import INPUT_NAME
-from ..runtime.errors import ContractError
+from ..runtime.artifact import refuse_pickle
+from ..runtime.bundle import Bundle
+from ..runtime.contract import INPUT_NAME, Contract
+from ..runtime.errors import ArtifactError, BackendError, ContractError
 
 if TYPE_CHECKING:
     import onnx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibratedModel:
+    """An fp32 graph that is calibrated.
+
+    Attributes:
+        graph: with its weights.
+        contract: its name, size and fit.
+        path: what the user calls it.
+    """
+
+    graph: onnx.ModelProto
+    contract: Contract
+    path: Path
+
+
+def load_model(path: Path) -> CalibratedModel:
+    """Read an fp32 `.onnx` file, or the fp32 model of a bundle.
+
+    Raises:
+        ArtifactError: it is missing, damaged, not fp32 or not of this project.
+        BackendError: onnx is not installed.
+    """
+    if path.is_dir() or path.suffix == ".zip":
+        with Bundle.open(path) as bundle:
+            return _read_model(bundle.model("fp32"), path)
+    if not path.is_file():
+        raise ArtifactError(f"no such model: {path}. Make it: saliency-export --fp32")
+    refuse_pickle(path)
+    return _read_model(path, path)
 
 
 def observed_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
@@ -77,6 +112,26 @@ def size_hw_of_model(model: onnx.ModelProto) -> tuple[int, int]:
         if tensor.name == INPUT_NAME and len(shape) == 4:
             return shape[1], shape[2]
     raise ContractError(f"the graph has no input {INPUT_NAME} (N, H, W, 3). Make it with saliency-export")
+
+
+def _read_model(file: Path, path: Path) -> CalibratedModel:
+    try:
+        import onnx
+    except ImportError as error:
+        raise BackendError("onnx is not installed. Add it: pip install 'saliency-edge[calib]'") from error
+    try:
+        graph = onnx.load(file)
+    except Exception as error:  # protobuf's DecodeError, which onnx does not name
+        raise ArtifactError(
+            f"{path} is damaged or no ONNX model. Make it again: saliency-export --fp32"
+        ) from error
+    metadata = {entry.key: entry.value for entry in graph.metadata_props}
+    contract = Contract.from_metadata(metadata, str(path))
+    if contract.precision != "fp32":
+        raise ContractError(
+            f"{path} is {contract.precision}; ranges are taken of fp32. Give the bundle, or its fp32.onnx"
+        )
+    return CalibratedModel(graph=graph, contract=contract, path=path)
 
 
 def _calibrated_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:

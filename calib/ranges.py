@@ -18,7 +18,7 @@ Observer = Literal["minmax", "percentile_99.9", "percentile_99.99", "percentile_
 OBSERVERS: tuple[Observer, ...] = get_args(Observer)
 
 SCHEMA = 1
-METHOD = "magnitudes in 512 bins an octave; entropy of 2048 bins and 128 levels; mse over 231 thresholds"
+METHOD = "magnitudes in 512 bins an octave; entropy of 2048 bins without zeros; mse over 231 thresholds"
 """How thresholds are found, parameters and all: ranges that another method found are stale."""
 
 _REMEDY = "Make them anew: saliency-calib ranges MODEL SOURCE... --output FILE"

@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.contract import INPUT_NAME, OUTPUT_NAME, Contract
-from ..runtime.errors import BackendError
+from ..runtime.engines.ort_session import open_session
 from ..runtime.progress import progress
 from .frames import in_batches
 
 if TYPE_CHECKING:
     import onnx
     import onnxruntime
-
-_FATAL_ONLY = 4  # ONNX Runtime's log level; what matters is raised as an error here
 
 
 def cpu_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
@@ -25,18 +23,7 @@ def cpu_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     Raises:
         BackendError: ONNX Runtime refuses it.
     """
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(_FATAL_ONLY)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _FATAL_ONLY
-    try:
-        return onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # ONNX Runtime's errors share no other base
-        reason = str(error).partition("\n")[0]
-        raise BackendError(f"ONNX Runtime {onnxruntime.__version__} refuses the graph: {reason}") from error
+    return open_session(model.SerializeToString(), cpu_only=True)
 
 
 def ort_maps(model: onnx.ModelProto, contract: Contract, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..runtime.artifact import atomic_file, sha256_of
 from ..runtime.contract import METADATA_KEY, Contract
+from ..runtime.engines.ort_session import open_session
 from ..runtime.errors import ArtifactError, ContractError
 from ..runtime.fit import crop_map, fit_frame, resize, size_hw_of, window_of
 from .readers import read_photo
@@ -72,13 +73,9 @@ def load_teacher(path: Path) -> Teacher:
         ArtifactError: the file is no ONNX model.
         ContractError: its input is neither this project's nor (1, 3, H, W).
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises its own types, which are not importable by name
+        session = open_session(path, cpu_only=True)
+    except ArtifactError as error:
         raise ArtifactError(
             f"{path} is no ONNX model that can be loaded. Give a teacher's .onnx file"
         ) from error

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import io
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..contract import INPUT_NAME, OUTPUT_NAME, Contract
-from ..errors import ArtifactError, BackendError, ContractError
+from ..errors import BackendError, ContractError
 from .engine import check_frames
+from .ort_session import first_line, open_session
 
 if TYPE_CHECKING:
     import onnxruntime
-
-_FATAL_ONLY = 4  # ONNX Runtime's log level; what matters is raised as an error here
 
 
 class OrtEngine:
@@ -45,13 +40,9 @@ class OrtEngine:
             ContractError: it carries no contract, or its graph does not keep it.
             BackendError: onnxruntime is not installed.
         """
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise BackendError(
-                "onnxruntime is not installed. Add it: pip install 'saliency-edge[onnxruntime]'"
-            ) from error
-        session = _session_of(path, threads, onnxruntime)
+        session = open_session(path, threads=threads)
+        import onnxruntime  # after the opener, which says what to do where it is missing
+
         contract = Contract.from_metadata(session.get_modelmeta().custom_metadata_map, str(path))
         _check_graph(session, contract, path)
         return cls(session, contract, onnxruntime.__version__)
@@ -62,47 +53,12 @@ class OrtEngine:
         try:
             maps: NDArray[np.float32] = self._session.run([OUTPUT_NAME], {INPUT_NAME: frames})[0]
         except Exception as error:  # ONNX Runtime's errors share no other base
-            raise BackendError(f"{self.description} failed: {_first_line(error)}") from error
+            raise BackendError(f"{self.description} failed: {first_line(error)}") from error
         return maps
 
     def close(self) -> None:
         """Release the session's memory and threads."""
         del self._session
-
-
-def _session_of(path: Path, threads: int | None, ort: ModuleType) -> onnxruntime.InferenceSession:
-    """Make a session on the best device there is."""
-    if not path.is_file():
-        raise ArtifactError(f"no such file: {path}. Make it with saliency-export")
-    ort.set_default_logger_severity(_FATAL_ONLY)
-    options = ort.SessionOptions()
-    options.log_severity_level = _FATAL_ONLY
-    options.intra_op_num_threads = threads or 0
-    # Threads that spin between operators take the cores from capture and rendering.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return ort.InferenceSession(path, options, providers=_providers(ort))
-    except Exception as error:  # ONNX Runtime's errors share no other base
-        raise ArtifactError(
-            f"{path} is damaged or no ONNX model ({_first_line(error)}). Make it again with saliency-export"
-        ) from error
-
-
-def _providers(ort: ModuleType) -> list[str]:
-    """Ask for CUDA only where there is a driver: without one ONNX Runtime prints a page of its own."""
-    wants_cuda = "CUDAExecutionProvider" in ort.get_available_providers() and _has_nvidia_driver()
-    if wants_cuda and hasattr(ort, "preload_dlls"):  # 1.21 and later: CUDA from pip's packages
-        with contextlib.redirect_stdout(io.StringIO()):
-            ort.preload_dlls()
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if wants_cuda else ["CPUExecutionProvider"]
-
-
-def _has_nvidia_driver() -> bool:
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True
 
 
 def _check_graph(session: onnxruntime.InferenceSession, contract: Contract, path: Path) -> None:
@@ -125,8 +81,3 @@ def _check_graph(session: onnxruntime.InferenceSession, contract: Contract, path
             f"{path} takes batches of {batch}, its contract says {smallest} to {largest}. "
             "Make it with saliency-export"
         )
-
-
-def _first_line(error: Exception) -> str:
-    """Give the part of ONNX Runtime's message that says something."""
-    return str(error).partition("\n")[0].rpartition(" : ")[2]

@@ -22,7 +22,7 @@ MAY_IMPORT = {
 EXTRAS = {
     "runtime": ("onnxruntime", "tensorrt", "rtx"),
     "train": ("train", "matlab"),
-    "calib": ("onnxruntime",),
+    "calib": ("calib",),
     "export": ("export", "tensorrt", "rtx"),
 }
 NEVER_IN_RUNTIME = {"torch", "torchvision", "onnx", "onnxscript", "onnx_ir"}

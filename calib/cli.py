@@ -1,0 +1,130 @@
+"""saliency-calib: which frames calibrate int8, and which ranges they give."""
+
+from __future__ import annotations
+
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..runtime.console import make_app, run_app
+
+if TYPE_CHECKING:
+    from .ranges import ActivationRanges
+    from .selection import Selection
+
+app = make_app("saliency-calib", "Choose frames that calibrate int8, and take activation ranges of them.")
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Folders of images and clips, globs, images, clips, or manifests of select.",
+        show_default=False,
+    ),
+]
+Frames = Annotated[int, typer.Option("--frames", min=1, help="How many frames to take, at most.")]
+Seed = Annotated[int, typer.Option(help="Of the choice of frames.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")]
+Shown = Annotated[
+    str | None,
+    typer.Option(
+        "--shown",
+        metavar="HxW",
+        help="Size that photographs of another aspect were squashed from.",
+        show_default=False,
+    ),
+]
+
+
+@app.command("select")
+def select_command(
+    sources: Sources,
+    output: Annotated[
+        Path, typer.Option(help="A folder for the frames, or a .json file for a list of them.")
+    ],
+    frames: Frames = 512,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Choose frames: no near-duplicates, clips over their length, extremes represented."""
+    from .run import select_frames
+    from .selection import write_folder, write_manifest
+
+    selection = select_frames(sources, frames, seed)
+    write = write_manifest if output.suffix == ".json" else write_folder
+    write(selection, output)
+    if json:
+        print(dumps({**_figures(selection), "output": str(output)}, indent=2))
+    else:
+        print(f"{_described(selection)}\nwritten     {output}")
+
+
+@app.command("ranges")
+def ranges_command(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A bundle, or its fp32.onnx.", show_default=False)
+    ],
+    sources: Sources,
+    output: Annotated[Path, typer.Option(metavar="FILE", help="Where the ranges go: a .json file.")],
+    frames: Frames = 512,
+    seed: Seed = 0,
+    shown: Shown = None,
+    json: Json = False,
+) -> None:
+    """Take activation ranges of the fp32 model; nothing is done where FILE holds these very ranges."""
+    from ..runtime.artifact import check_writable
+    from ..runtime.options import parse_size
+    from .graph import load_model
+    from .run import make_ranges, select_frames
+
+    check_writable(output)
+    shown_hw = parse_size(shown) if shown else None
+    loaded = load_model(model)
+    selection = select_frames(sources, frames, seed)
+    ranges, is_new = make_ranges(loaded, selection.refs, shown_hw=shown_hw, present=output)
+    if is_new:
+        ranges.save(output)
+    if json:
+        print(dumps({**_figures(selection), "output": str(output), "made": is_new}, indent=2))
+    else:
+        print(f"{_described(selection)}\n{_table(ranges)}")
+        print(f"{'written' if is_new else 'unchanged':<12}{output}")
+
+
+def _figures(selection: Selection) -> dict[str, Any]:
+    return {
+        "seen": selection.seen,
+        "duplicates": selection.duplicates,
+        "frames": len(selection.chosen),
+        "counts": selection.counts(),
+    }
+
+
+def _described(selection: Selection) -> str:
+    counts = ", ".join(f"{count} {why}" for why, count in selection.counts().items() if count)
+    return (
+        f"looked at   {selection.seen} frames, {selection.duplicates} of them near-duplicates\n"
+        f"chosen      {len(selection.chosen)}: {counts}"
+    )
+
+
+def _table(ranges: ActivationRanges) -> str:
+    width = max(len(name) for name in ranges.tensors)
+    observers = [name.removeprefix("percentile_") for name in next(iter(ranges.tensors.values())).thresholds]
+    head = f"{'tensor':<{width}}" + "".join(f"{name:>10}" for name in observers)
+    rows = [
+        f"{name:<{width}}" + "".join(f"{threshold:>10.4g}" for threshold in tensor.thresholds.values())
+        for name, tensor in ranges.tensors.items()
+    ]
+    return "\n".join([head, *rows])
+
+
+def main() -> None:
+    """Entry point of `saliency-calib`."""
+    run_app(app)
+
+
+if __name__ == "__main__":
+    main()

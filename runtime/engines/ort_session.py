@@ -1,0 +1,88 @@
+"""Opening a model in ONNX Runtime: one set of options for the device, the export and calibration."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..errors import ArtifactError, BackendError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+FATAL_ONLY = 4  # ONNX Runtime's log level; what matters is raised as an error here
+
+
+def open_session(
+    model: Path | bytes, *, threads: int | None = None, cpu_only: bool = False
+) -> onnxruntime.InferenceSession:
+    """Open a model on the best device there is.
+
+    Args:
+        model: an `.onnx` file, or a serialised model.
+        threads: that compute one inference on the CPU; `None`: one for each core.
+        cpu_only: whether to leave a GPU aside, for figures that are the same on every machine of a kind.
+
+    Raises:
+        ArtifactError: the file is missing, empty, cut off or no ONNX.
+        BackendError: onnxruntime is not installed, or refuses a serialised model.
+    """
+    ort = _onnxruntime()
+    ort.set_default_logger_severity(FATAL_ONLY)
+    options = ort.SessionOptions()
+    options.log_severity_level = FATAL_ONLY
+    options.intra_op_num_threads = threads or 0
+    # Threads that spin between operators take the cores from capture and rendering.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = ["CPUExecutionProvider"] if cpu_only else _providers(ort)
+    if isinstance(model, Path) and not model.is_file():
+        raise ArtifactError(f"no such file: {model}. Make it with saliency-export")
+    try:
+        return ort.InferenceSession(model, options, providers=providers)
+    except Exception as error:  # ONNX Runtime's errors share no other base
+        raise _refusal(model, error, ort) from error
+
+
+def first_line(error: Exception) -> str:
+    """Give the part of ONNX Runtime's message that says something."""
+    return str(error).partition("\n")[0].rpartition(" : ")[2]
+
+
+def _onnxruntime() -> ModuleType:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(
+            "onnxruntime is not installed. Add it: pip install 'saliency-edge[onnxruntime]'"
+        ) from error
+    module: ModuleType = onnxruntime
+    return module
+
+
+def _refusal(model: Path | bytes, error: Exception, ort: ModuleType) -> ArtifactError | BackendError:
+    if isinstance(model, Path):
+        return ArtifactError(
+            f"{model} is damaged or no ONNX model ({first_line(error)}). Make it again with saliency-export"
+        )
+    return BackendError(f"ONNX Runtime {ort.__version__} refuses the graph: {first_line(error)}")
+
+
+def _providers(ort: ModuleType) -> list[str]:
+    """Ask for CUDA only where there is a driver: without one ONNX Runtime prints a page of its own."""
+    wants_cuda = "CUDAExecutionProvider" in ort.get_available_providers() and _has_nvidia_driver()
+    if wants_cuda and hasattr(ort, "preload_dlls"):  # 1.21 and later: CUDA from pip's packages
+        with contextlib.redirect_stdout(io.StringIO()):
+            ort.preload_dlls()
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if wants_cuda else ["CPUExecutionProvider"]
+
+
+def _has_nvidia_driver() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True

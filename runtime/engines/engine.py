@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,55 @@ class Engine(Protocol):
     def close(self) -> None:
         """Release the device; the engine cannot be used afterwards."""
         ...
+
+
+class Pending(Protocol):
+    """Maps that an engine computes while its caller goes on. Another thread may wait for them."""
+
+    def result(self) -> NDArray[np.float32]:
+        """Wait for the maps, (N, h, w); the caller owns them.
+
+        Raises:
+            BackendError: the backend failed.
+        """
+        ...
+
+
+@runtime_checkable
+class OverlappingEngine(Protocol):
+    """An engine that takes the next frames in while it computes maps of the last ones."""
+
+    def submit(self, frames: NDArray[np.uint8]) -> Pending:
+        """Start to compute saliency maps; see `submit`."""
+        ...
+
+
+def submit(engine: Engine, frames: NDArray[np.uint8]) -> Pending:
+    """Start to compute saliency maps, so that copies and inference of neighbouring frames overlap.
+
+    It never waits for whoever takes the results: what is under way for longest is completed if need be.
+
+    Args:
+        engine: one without overlap computes the maps at once.
+        frames: as for `Engine.infer`; not needed after the call.
+
+    Raises:
+        ContractError: the frames' shape is not the contract's.
+        BackendError: the backend fails.
+    """
+    if isinstance(engine, OverlappingEngine):
+        return engine.submit(frames)
+    return _Computed(engine.infer(frames))
+
+
+class _Computed:
+    """Maps that are there already."""
+
+    def __init__(self, maps: NDArray[np.float32]) -> None:
+        self._maps = maps
+
+    def result(self) -> NDArray[np.float32]:
+        return self._maps
 
 
 def check_frames(frames: NDArray[np.uint8], contract: Contract) -> None:

@@ -1,0 +1,64 @@
+"""Engines for the double of TensorRT, with their receipts, in bundles of the toy network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from saliency_edge.runtime.contract import Contract
+from saliency_edge.runtime.engines.receipt import BuildOptions, Receipt, write_receipt
+from saliency_edge.runtime.machine import Gpu, Machine
+from tensorrt_double import MARK
+from toy_models import toy_contract, toy_model
+
+ORIN = Machine(
+    gpu=Gpu(name="Orin", compute_capability="8.7", integrated=True, driver="540.4.0, CUDA 12.6"),
+    system="Linux",
+    os="Ubuntu 22.04.5 LTS",
+    architecture="aarch64",
+    power_mode="MAXN",
+)
+
+
+def toy_receipt(content: bytes, contract: Contract, onnx_sha256: str = "0" * 64, **changed: Any) -> Receipt:
+    """The receipt of an engine that TensorRT 10.3 has built on the Orin."""
+    assert ORIN.gpu is not None
+    receipt = Receipt(
+        sha256=sha256(content).hexdigest(),
+        bytes=len(content),
+        flavour="tensorrt",
+        version="10.3.0",
+        asked_precision=contract.precision,
+        contract=contract,
+        targets=(),
+        gpu=ORIN.gpu.name,
+        compute_capability=ORIN.gpu.compute_capability,
+        driver=ORIN.gpu.driver,
+        system=ORIN.system,
+        os=ORIN.os,
+        architecture=ORIN.architecture,
+        power_mode=ORIN.power_mode,
+        onnx_sha256=onnx_sha256,
+        weights_sha256=contract.weights_sha256,
+        ranges_sha256=None,
+        build_s=1.0,
+        device_memory_bytes=None,
+        options=BuildOptions(),
+        convolutions={},
+        dtype_counts={},
+        layers=(),
+    )
+    return replace(receipt, **changed)
+
+
+def save_toy_engine(path: Path, contract: Contract | None = None, **changed: Any) -> Receipt:
+    """Write an engine of the toy network and its receipt."""
+    contract = contract or toy_contract(precision="fp16")
+    content = MARK + toy_model(contract).SerializeToString()
+    receipt = toy_receipt(content, contract, **changed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    write_receipt(path, receipt)
+    return receipt

@@ -1,0 +1,123 @@
+"""Whether maps are still right: against PyTorch's golden maps, and from a picture of any size to its map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engines.engine import Engine
+from ..errors import ArtifactError
+from ..fit import crop_map, fit_frame, window_of
+from ..metrics import cc
+from .pictures import check_pictures, synthetic_picture
+
+_SAMPLED_HW = (12, 16)  # cells of a map that a baseline keeps
+_LEVELS = 100_000  # 0 to 1 as whole numbers: a baseline stays short to read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Golden:
+    """How an engine's maps of a bundle's golden frames differ from PyTorch's, on the worst frame.
+
+    Attributes:
+        max_abs: largest absolute difference of a cell.
+        mean_abs: mean absolute difference.
+        cc: correlation.
+    """
+
+    max_abs: float
+    mean_abs: float
+    cc: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapSample:
+    """Some cells of the map of a picture, after fit, inference and crop.
+
+    Attributes:
+        map_hw: the map's height and width, in cells.
+        levels: evenly spaced cells, row by row, as 0 to 100,000.
+    """
+
+    map_hw: tuple[int, int]
+    levels: tuple[int, ...]
+
+    def largest_difference(self, other: MapSample) -> float:
+        """Give the largest difference of a cell, in 0 to 1; both maps have one size."""
+        difference = np.array(self.levels, np.int64) - np.array(other.levels, np.int64)
+        return float(np.abs(difference).max()) / _LEVELS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenFrames:
+    """Frames at the network's size, (K, H, W, 3), and PyTorch's maps of them, (K, h, w)."""
+
+    frames: NDArray[np.uint8]
+    maps: NDArray[np.float32]
+
+
+def read_golden(path: Path) -> GoldenFrames:
+    """Read a bundle's `golden.npz`.
+
+    Raises:
+        ArtifactError: it is none.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return GoldenFrames(frames=arrays["frames"], maps=arrays["maps"])
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise ArtifactError(f"{path} holds no golden frames ({error}). Export the bundle again") from error
+
+
+def hold_against_golden(engine: Engine, golden: GoldenFrames) -> Golden:
+    """Compute the maps of the golden frames, and compare the worst of them."""
+    differences, correlations = [], []
+    for frame, expected in zip(golden.frames, golden.maps, strict=True):
+        found = _map_of(engine, frame)
+        differences.append(np.abs(found.astype(np.float64) - expected))
+        correlations.append(cc(found, expected))
+    return Golden(
+        max_abs=max(float(difference.max()) for difference in differences),
+        mean_abs=max(float(difference.mean()) for difference in differences),
+        cc=min(correlations),
+    )
+
+
+def sample_maps(engine: Engine, golden: GoldenFrames | None) -> Mapping[str, MapSample]:
+    """Take the check pictures the whole way, and sample their maps.
+
+    Args:
+        engine: what makes maps.
+        golden: the pictures are made of its first frame; without it, of a drawn one.
+    """
+    contract = engine.contract
+    frame = golden.frames[0] if golden else synthetic_picture(contract.size_hw)
+    samples = {}
+    for name, picture in check_pictures(frame).items():
+        frame_hw = (picture.shape[0], picture.shape[1])
+        fitted = fit_frame(picture, contract.size_hw, contract.fit)
+        window = window_of(frame_hw, contract.size_hw, contract.fit)
+        samples[name] = _sample_of(crop_map(_map_of(engine, fitted), window))
+    return samples
+
+
+def _map_of(engine: Engine, fitted: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Compute the map of one frame at the network's size, by the smallest batch."""
+    maps = engine.infer(np.repeat(fitted[np.newaxis], engine.contract.batch[0], axis=0))
+    first: NDArray[np.float32] = maps[0]
+    return first
+
+
+def _sample_of(saliency: NDArray[np.float32]) -> MapSample:
+    rows, columns = (
+        np.linspace(0, side - 1, min(side, cells)).round().astype(int)
+        for side, cells in zip(saliency.shape, _SAMPLED_HW, strict=True)
+    )
+    levels = (saliency[np.ix_(rows, columns)].astype(np.float64) * _LEVELS).round().astype(int)
+    return MapSample(
+        map_hw=(saliency.shape[0], saliency.shape[1]), levels=tuple(int(level) for level in levels.flat)
+    )

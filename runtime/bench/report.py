@@ -1,0 +1,137 @@
+"""Figures for people: text for a terminal, Markdown for a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from .check import Check
+from .figures import BenchResult, Case, ModelFigures
+from .loops import FRAME
+
+_COLUMNS = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms")
+_HEADINGS = ("p50", "p90", "p95", "p99", "max")
+
+
+def text_of(result: BenchResult) -> str:
+    """Give all figures as lines."""
+    lines = [line for model in result.models for line in _model_lines(model, result)]
+    first = result.models[0].name
+    for name, ratio in result.against_first.items():
+        lines.append(
+            f"{name} takes {ratio.estimate:.3f} times as long as {first}, "
+            f"95% [{ratio.low:.3f}, {ratio.high:.3f}]"
+        )
+    if result.roofline:
+        roofline = result.roofline
+        limits = f"{roofline.tera_ops:.3f} TFLOP/s, {roofline.gigabytes_s:.1f} GB/s"
+        lines.append(f"this device: {limits}; {roofline.origin}")
+    megabytes = sum(result.base_install_mb.values())
+    heaviest = ", ".join(f"{name} {size:.0f}" for name, size in list(result.base_install_mb.items())[:3])
+    lines.append(f"a base install weighs {megabytes:.0f} MB: {heaviest}, ...")
+    return "\n".join(lines)
+
+
+def markdown_of(result: BenchResult, checks: Sequence[Check]) -> str:
+    """Give a summary for a pull request: first what got worse, then the figures."""
+    worse = [item for item in checks if item.verdict == "worse"]
+    headline = f"{len(worse)} of {len(checks)} figures got worse" if worse else f"{len(checks)} figures hold"
+    lines = [f"### saliency-bench{': ' + headline if checks else ''}", ""]
+    lines += [f"- **{item.model}**: {item.sentence}" for item in worse]
+    lines += ["", *_markdown_table(result)]
+    if checks:
+        lines += ["", "<details><summary>All figures</summary>", "", "| model | figure | verdict | |"]
+        lines += ["| --- | --- | --- | --- |"]
+        lines += [f"| {item.model} | {item.figure} | {item.verdict} | {item.sentence} |" for item in checks]
+        lines += ["", "</details>"]
+    return "\n".join(lines) + "\n"
+
+
+def check_lines(checks: Sequence[Check]) -> list[str]:
+    """Give the verdicts: all that is worse, what is better or not held, and how many hold."""
+    told = [item for item in checks if item.verdict != "ok"]
+    lines = [f"{item.verdict}: {item.model}: {item.sentence}" for item in told]
+    return [*lines, f"{len(checks) - len(told)} of {len(checks)} figures hold"]
+
+
+def included_text(case: Case) -> str:
+    """Say what a frame's time includes."""
+    height, width = case.size_hw
+    stages = ", ".join(stage for stage in case.alone.latency if stage != FRAME)
+    return (
+        f"a frame is {stages}, one after another in one thread; {height}x{width} frames lie in memory; infer "
+        "includes host to device and back; reading, drawing and writing are left out unless named"
+    )
+
+
+def _model_lines(model: ModelFigures, result: BenchResult) -> Iterator[str]:
+    yield f"{model.name}, {model.engine}"
+    yield f"  included: {included_text(model.cases[0])}"
+    for case in model.cases:
+        yield from _case_lines(case)
+    if model.start_up:
+        start = model.start_up
+        loading = f"{start.load_s:.2f} s of it loading"
+        memory = "" if start.peak_rss_mb is None else f", peak memory {start.peak_rss_mb:.0f} MB"
+        yield f"  cold start: first map after {start.first_map_s:.2f} s, {loading}{memory}"
+    if model.golden:
+        yield f"  golden maps: largest difference {model.golden.max_abs:.2g}, CC {model.golden.cc:.7f}"
+    if model.cost:
+        work = f"{model.cost.macs / 1e9:.2f} GMAC, {model.cost.bytes / 1e6:.1f} MB"
+        yield f"  graph: {work}{_share(model, result)}"
+    yield ""
+
+
+def _case_lines(case: Case) -> Iterator[str]:
+    alone, (height, width) = case.alone, case.size_hw
+    state = "steady" if alone.is_steady else "NOT steady: the second half"
+    counted = f"{alone.frames} frames, {state} after {alone.warm_up_frames}"
+    yield f"  {height}x{width}, batch {case.batch}: {alone.frames_per_s:.2f} frames/s; {counted}"
+    yield f"    {'ms':8}" + "".join(f"{heading:>10}" for heading in _HEADINGS)
+    for stage, latency in alone.latency.items():
+        values = asdict(latency)
+        yield f"    {stage:8}" + "".join(f"{values[column]:10.3f}" for column in _COLUMNS)
+    if alone.growth_mb:
+        growth = alone.growth_mb
+        interval = f"[{growth.low:.2f}, {growth.high:.2f}]"
+        yield f"    memory grows by {growth.estimate:.2f} MB per 100 frames {interval}"
+    if alone.board.means:
+        told = ", ".join(f"{name} {value:.1f}" for name, value in alone.board.means.items())
+        joule = alone.joule_per_frame()
+        yield f"    board: {told}" + (f", {joule:.3f} J a frame" if joule is not None else "")
+
+
+def _share(model: ModelFigures, result: BenchResult) -> str:
+    """Say how much of what the device could do was done, by the median of infer."""
+    if result.roofline is None or model.cost is None:
+        return ""
+    case = next((case for case in model.cases if case.batch == model.contract.batch[0]), None)
+    if case is None:
+        return ""
+    share = result.roofline.least_s(model.cost) / (case.alone.latency["infer"].p50_ms / 1e3)
+    return f"; {share:.0%} of the roofline reached"
+
+
+def _markdown_table(result: BenchResult) -> list[str]:
+    lines = [
+        "| model | frames | batch | frames/s | p50 ms | p95 ms | p99 ms | first map s | peak MB | max abs |",
+        "| --- " * 10 + "|",
+    ]
+    return lines + [_markdown_row(model, case) for model in result.models for case in model.cases]
+
+
+def _markdown_row(model: ModelFigures, case: Case) -> str:
+    latency, start = case.alone.latency[FRAME], model.start_up
+    height, width = case.size_hw
+    peak = start.peak_rss_mb if start else None
+    cells = [
+        model.name,
+        f"{height}x{width}",
+        str(case.batch),
+        f"{case.alone.frames_per_s:.2f}",
+        *(f"{value:.2f}" for value in (latency.p50_ms, latency.p95_ms, latency.p99_ms)),
+        f"{start.first_map_s:.2f}" if start else "",
+        f"{peak:.0f}" if peak is not None else "",
+        f"{model.golden.max_abs:.2g}" if model.golden else "",
+    ]
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,64 @@
+"""The report in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..int8.results import Int8Result
+from ..temporal import MAX_FLICKER_RATIO, TemporalParity
+
+
+def verdict(
+    manifest: Mapping[str, Any], int8: Int8Result | None, temporal: TemporalParity | None
+) -> dict[str, Any]:
+    """Say what came out.
+
+    Args:
+        manifest: the bundle's.
+        int8: the search's result; None where no int8 was asked for.
+        temporal: parity on a clip; None where it was not measured.
+
+    Returns:
+        `passed`, a `word` for it, the `sentence`, and a `remark` on movement or None.
+    """
+    passed = int8 is None or int8.passed
+    sentence = _without_int8(manifest) if int8 is None else _of_int8(int8, manifest)
+    shimmers = passed and temporal is not None and "int8" in temporal.movements and temporal.shimmers("int8")
+    word = ("Passed, but it flickers" if shimmers else "Passed") if passed else "Not passed"
+    return {"passed": passed, "word": word, "sentence": sentence, "remark": _of_movement(temporal)}
+
+
+def _of_int8(int8: Int8Result, manifest: Mapping[str, Any]) -> str:
+    if not int8.passed:
+        reasons = "; ".join(int8.figures.failures(int8.limits)) or "it is no faster than fp16"
+        return (
+            f"int8 does not pass the gate: {reasons}. The bundle holds {_listed(manifest['models'])} instead."
+        )
+    figures = int8.figures
+    return (
+        f"int8 passes the gate: {int8.int8_macs_share:.1%} of the multiplications are in int8, and the maps "
+        f"correlate with PyTorch's fp32 maps at {figures.cc_mean:.5f} on average and {figures.cc_worst:.5f} "
+        f"at worst, on {len(int8.parity.frames)} frames that took no part in the calibration."
+    )
+
+
+def _without_int8(manifest: Mapping[str, Any]) -> str:
+    label, row = list(manifest["parity"].items())[-1]
+    return (
+        f"{label.partition('_')[0]} agrees with PyTorch's fp32 maps on all {len(row['frames'])} frames: "
+        f"correlation {row['worst']['cc']:.6f} at worst, {row['tolerance']['min_cc']:g} allowed."
+    )
+
+
+def _of_movement(temporal: TemporalParity | None) -> str | None:
+    if temporal is None or "int8" not in temporal.movements:
+        return None
+    return (
+        f"On the clip {temporal.clip}, int8 flickers {temporal.flicker_ratio('int8'):.3f} times as much as "
+        f"fp32; {MAX_FLICKER_RATIO:.2f} is the limit."
+    )
+
+
+def _listed(models: Mapping[str, Any]) -> str:
+    return " and ".join(models)

@@ -17,6 +17,7 @@ from ..runtime.errors import OutputError
 from .frames import FrameSet
 from .parity import Parity
 from .range_scan import RangeScan
+from .report import HTML_NAME, JSON_NAME
 
 if TYPE_CHECKING:
     import onnx
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 GOLDEN_NAME = "golden.npz"
 ENGINES_NAME = "engines"
 _MODEL_NAMES: Mapping[Precision, str] = {precision: f"{precision}.onnx" for precision in PRECISIONS}
-_OWN_NAMES = {MANIFEST_NAME, GOLDEN_NAME, ENGINES_NAME, *_MODEL_NAMES.values()}
+_OWN_NAMES = {MANIFEST_NAME, GOLDEN_NAME, ENGINES_NAME, HTML_NAME, JSON_NAME, *_MODEL_NAMES.values()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,7 @@ class Renderer:
     def __init__(self, options: RenderOptions) -> None:
         """Take the options; buffers are made when the first frame gives the size."""
         self._options = options
-        self._palette = _palette_of(options.colormap)
+        self._palette = palette_of(options.colormap)
         self._buffers = _Buffers((0, 0))
 
     def render(self, saliency: SaliencyMap) -> NDArray[np.uint8]:
@@ -109,7 +109,7 @@ class _Buffers:
         self.mixed = np.empty((*size_hw, 3), np.uint8)
 
 
-def _palette_of(colormap: str) -> NDArray[np.uint8]:
+def palette_of(colormap: str) -> NDArray[np.uint8]:
     """Give a colour map as a table, (256, 1, 3) BGR."""
     levels = np.arange(256, dtype=np.uint8).reshape(256, 1)
     return cv2.applyColorMap(levels, colormaps()[colormap]).astype(np.uint8, copy=False)

@@ -1,0 +1,1 @@
+"""The run in a browser: live overlay, plots, Prometheus metrics, health."""

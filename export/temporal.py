@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ..runtime.contract import Contract, Precision
 from ..runtime.errors import InputError
-from ..runtime.video.sources import open_source
+from ..runtime.video.sources import SourceOptions, open_source
 from .frames import FrameSet, fitted
 from .ort_session import ort_maps
 from .parity import peak_shift
@@ -144,7 +144,7 @@ def read_clip(path: Path, contract: Contract, max_frames: int = CLIP_FRAMES) -> 
     Raises:
         InputError: the clip cannot be read, or has fewer than 2 frames.
     """
-    source = open_source(str(path), max_frames=max_frames)
+    source = open_source(str(path), SourceOptions(max_frames=max_frames))
     try:
         frames = [(frame.name, frame.image_bgr) for frame in source.frames()]
     finally:

@@ -73,15 +73,10 @@ class StopRequest:
     def __init__(self) -> None:
         """Start without one."""
         self.signal: signal.Signals | None = None
-        self._is_made = False
-
-    def make(self) -> None:
-        """Ask without a signal, as the user does by closing a window; the exit code stays 0."""
-        self._is_made = True
 
     def is_made(self) -> bool:
-        """Tell whether SIGINT or SIGTERM has come, or somebody asked."""
-        return self._is_made or self.signal is not None
+        """Tell whether SIGINT or SIGTERM has come."""
+        return self.signal is not None
 
     def exit_if_made(self) -> None:
         """Leave with the exit code that shells give to that signal: 130 for SIGINT, 143 for SIGTERM.

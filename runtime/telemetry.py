@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Stage = Literal["read", "fit", "infer", "render", "write", "age"]
-Event = Literal["captured", "done", "dropped", "late", "restarted", "frozen", "clock_jumped"]
+Event = Literal["captured", "done", "dropped", "late", "lost", "restarted", "frozen", "clock_jumped"]
 
 _KEPT_DURATIONS = 65_536  # per stage: the last half hour at 30 frames/s, in memory that does not grow
 
@@ -42,9 +42,9 @@ class Counters:
     """What happened how often, by event and stream. Any thread may add, and any may read.
 
     `captured`: frames that a source gave. `done`: results written. `dropped`: frames never computed, because
-    newer ones had come. `late`: results older than the policy's deadline. `restarted`: openings of a source
-    after the first. `frozen`: frames the same as the one before, to the last pixel. `clock_jumped`:
-    timestamps that went backwards.
+    newer ones had come. `late`: results older than the policy's deadline. `lost`: breaks of a source, and
+    `restarted` how often it came back. `frozen`: frames the same as the one before, to the last pixel.
+    `clock_jumped`: timestamps that went backwards.
     """
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from ..telemetry import Telemetry
 from .pipeline import run_pipeline
 from .render import Renderer, RenderOptions
 from .sinks import MapsFormat, MapSink, Sink, VideoSink
-from .sources import Source, open_source
+from .sources import Source, SourceOptions, open_source
 from .stream import Stream
 from .summary import RunSummary
 
@@ -97,7 +97,7 @@ def run_to_files(options: RunOptions, stop: StopRequest, say: Callable[[str], No
 
 
 def _source_of(options: RunOptions) -> Source:
-    return open_source(options.source, every=options.every, max_frames=options.max_frames)
+    return open_source(options.source, SourceOptions(every=options.every, max_frames=options.max_frames))
 
 
 def _sinks_of(options: RunOptions, source: Source) -> Iterator[Sink]:

@@ -34,7 +34,7 @@ from saliency_edge.runtime.telemetry import Telemetry
 from saliency_edge.runtime.video.pipeline import run_pipeline
 from saliency_edge.runtime.video.render import Renderer, RenderOptions
 from saliency_edge.runtime.video.sinks import VideoSink
-from saliency_edge.runtime.video.sources import open_source
+from saliency_edge.runtime.video.sources import SourceOptions, open_source
 from saliency_edge.runtime.video.stream import Stream
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
@@ -121,7 +121,7 @@ def pipeline_loop(engine: OrtEngine, text: str, frame_limit: int) -> Cost:
     with tempfile.TemporaryDirectory() as folder:
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         with (
-            closing(open_source(text, max_frames=frame_limit)) as source,
+            closing(open_source(text, SourceOptions(max_frames=frame_limit))) as source,
             closing(VideoSink(Path(folder) / "overlay.mp4", fps=source.fps)) as sink,
         ):
             telemetry = Telemetry()
@@ -140,7 +140,7 @@ def fitted_frames(text: str, contract: Contract, frame_limit: int) -> list[NDArr
     """Read and fit the frames, as batches of one."""
     if contract.batch[0] != 1:
         raise UsageError(f"the bare loop takes single frames, the model {contract.batch[0]} at least")
-    with closing(open_source(text, max_frames=frame_limit)) as source:
+    with closing(open_source(text, SourceOptions(max_frames=frame_limit))) as source:
         return [
             fit_frame(frame.image_bgr, contract.size_hw, contract.fit)[np.newaxis]
             for frame in source.frames()

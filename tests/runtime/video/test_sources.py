@@ -13,12 +13,12 @@ import pytest
 
 from saliency_edge.runtime.errors import InputError
 from saliency_edge.runtime.video.frame import Frame
-from saliency_edge.runtime.video.sources import open_source
+from saliency_edge.runtime.video.sources import SourceOptions, open_source
 from toy_models import noise, read_clip, save_clip, save_images
 
 
 def frames_of(source: str | Path, every: int = 1, max_frames: int | None = None) -> list[Frame]:
-    with closing(open_source(str(source), every=every, max_frames=max_frames)) as opened:
+    with closing(open_source(str(source), SourceOptions(every=every, max_frames=max_frames))) as opened:
         return list(opened.frames())
 
 
@@ -43,7 +43,7 @@ def test_video_gives_all_frames_in_order(tmp_path: Path) -> None:
 def test_video_describes_itself(tmp_path: Path) -> None:
     clip = save_clip(tmp_path / "clip.mp4", 12)
 
-    with closing(open_source(str(clip), every=5, max_frames=9)) as source:
+    with closing(open_source(str(clip), SourceOptions(every=5, max_frames=9))) as source:
         assert source.description == f"{clip}, 64x48, 10 fps, 12 frames"
         assert source.fps == 10
         assert source.frame_count == 3
@@ -58,7 +58,7 @@ def test_every_and_max_frames(tmp_path: Path, every: int, max_frames: int | None
     for source in (clip, tmp_path / "images"):
         frames = frames_of(source, every, max_frames)
         assert [frame.index for frame in frames] == expected
-        with closing(open_source(str(source), every=every, max_frames=max_frames)) as opened:
+        with closing(open_source(str(source), SourceOptions(every=every, max_frames=max_frames))) as opened:
             assert opened.frame_count == len(expected)
 
 

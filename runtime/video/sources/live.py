@@ -1,0 +1,148 @@
+"""A source that comes and goes: opened again when it breaks off, is stuck, or changes its size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from itertools import chain
+from threading import Event
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from ..frame import Frame
+from ..images import check_size
+from ..journal import Journal
+from .options import SourceOptions
+from .picture import Connection, Picture
+from .stream_clock import StreamClock
+
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.25, 8.0
+
+Connect = Callable[[Callable[[], bool]], Connection]
+"""Opens a connection, given what tells whether the run stops."""
+
+
+class LiveSource:
+    """Frames of one connection after another. Frames are numbered on, and their times go on, across them."""
+
+    fps: float | None = None
+    is_live = True
+
+    def __init__(
+        self, name: str, connect: Connect, options: SourceOptions, journal: Journal, *, ends: bool = False
+    ) -> None:
+        """Open the first connection, and wait for its first frame.
+
+        Args:
+            name: what the user calls it, without a password.
+            connect: opens a connection.
+            options: time-outs and limits.
+            journal: gets every loss and restart, frozen frames and clocks that go backwards.
+            ends: whether a connection that ends well is the end of the source; else it is opened again.
+
+        Raises:
+            InputError: it cannot be opened, or gives no frame in time.
+        """
+        self._name, self._connect, self._options, self._journal = name, connect, options, journal
+        self._ends = ends
+        self._stopped = Event()
+        self._clock = StreamClock()
+        self._connection: Connection | None = None
+        self._pictures = self._open()
+        self.frame_count = options.max_frames
+        height, width = self._first_hw
+        self.description = f"{name}, {width}x{height}, live"
+
+    def frames(self) -> Generator[Frame, None, None]:
+        """Read the frames; see `Source.frames`."""
+        former: NDArray[np.uint8] | None = None
+        for index, picture in enumerate(self._endless_pictures()):
+            self._note_frozen(picture.image_bgr, former)
+            former = picture.image_bgr
+            if index % self._options.every == 0:
+                yield self._frame(index, picture)
+                if index // self._options.every + 1 == self._options.max_frames:
+                    return
+
+    def stop(self) -> None:
+        """End `frames` within a fraction of a second; see `Source.stop`."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Close the connection at hand."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _endless_pictures(self) -> Generator[Picture, None, None]:
+        while not self._stopped.is_set():
+            problem = f"{self._name} has ended"
+            try:
+                yield from self._pictures
+                if self._ends:
+                    return
+            except InputError as error:
+                problem = str(error)
+            if not self._stopped.is_set():
+                self._journal.note("lost", f"{problem}. It is opened again")
+                self._reopen(problem)
+
+    def _open(self) -> Generator[Picture, None, None]:
+        """Open a connection and read its first frame, whose size may be a new one."""
+        self.close()
+        self._connection = self._connect(self._stopped.is_set)
+        try:
+            pictures = self._connection.pictures()
+            first = next(pictures, None)
+            if first is None:
+                raise InputError(f"{self._name} ended before its first frame")
+            self._first_hw = first.image_bgr.shape[0], first.image_bgr.shape[1]
+            check_size(self._first_hw, self._name)
+        except BaseException:
+            self.close()
+            raise
+        return _continued(first, pictures)
+
+    def _reopen(self, problem: str) -> None:
+        """Try until it opens, each time after a longer wait.
+
+        Raises:
+            InputError: it has been away for longer than `give_up_s`.
+        """
+        lost_s, delay_s = time.monotonic(), _FIRST_DELAY_S
+        while not self._stopped.wait(delay_s):
+            try:
+                self._pictures = self._open()
+            except InputError as error:
+                problem = str(error)
+            else:
+                away_s = time.monotonic() - lost_s
+                self._clock.restart()
+                self._journal.note("restarted", f"{self._name} is back after {away_s:.1f} s")
+                return
+            if self._options.give_up_s is not None and time.monotonic() - lost_s > self._options.give_up_s:
+                raise InputError(f"{problem}. Given up after {self._options.give_up_s:g} s")
+            delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+
+    def _frame(self, index: int, picture: Picture) -> Frame:
+        captured_s = picture.captured_s or time.monotonic()
+        timestamp_s = self._clock.time_of(picture.timestamp_s, captured_s)
+        if self._clock.has_jumped:
+            self._journal.note("clock_jumped", f"the clock of {self._name} went backwards; its times go on")
+        return Frame(
+            index=index,
+            name=f"{index:06d}",
+            image_bgr=picture.image_bgr,
+            captured_s=captured_s,
+            timestamp_s=timestamp_s,
+        )
+
+    def _note_frozen(self, image_bgr: NDArray[np.uint8], former: NDArray[np.uint8] | None) -> None:
+        if former is not None and np.array_equal(image_bgr, former):
+            self._journal.note("frozen", f"{self._name} gives the same frame again and again")
+
+
+def _continued(first: Picture, rest: Generator[Picture, None, None]) -> Generator[Picture, None, None]:
+    yield from chain([first], rest)

@@ -1,0 +1,94 @@
+"""Frames on stdin: a stream that describes itself, or raw ones of a size that is given."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Generator
+from threading import Event
+
+from ...errors import UsageError
+from ..frame import Frame
+from .byte_reader import ByteReader
+from .containers import pictures_of
+from .options import SourceOptions
+from .parameters import Parameters
+from .picture import Picture
+from .raw_frames import PIXEL_FORMATS, PixelFormat, RawFormat, raw_pictures
+
+
+class PipeSource:
+    """Frames from a descriptor. All are taken: whoever writes waits until they are."""
+
+    fps: float | None = None
+    is_live = False
+
+    def __init__(self, name: str, descriptor: int, layout: RawFormat | None, options: SourceOptions) -> None:
+        """Take a descriptor; it is read when the run begins.
+
+        Args:
+            name: what the user calls it.
+            descriptor: to read; someone else closes it.
+            layout: of raw frames; `None`: the stream describes itself.
+            options: limits.
+        """
+        self.description = f"frames on stdin ({name})"
+        self.frame_count = options.max_frames
+        self._layout, self._options = layout, options
+        self._stopped = Event()
+        self._reader = ByteReader(descriptor, name="stdin", timeout_s=None, is_stopped=self._stopped.is_set)
+        if layout is not None:
+            self.fps = layout.fps
+
+    def frames(self) -> Generator[Frame, None, None]:
+        """Read the stream; see `Source.frames`."""
+        pictures = raw_pictures(self._reader, self._layout) if self._layout else pictures_of(self._reader)
+        for index, picture in enumerate(pictures):
+            if index % self._options.every == 0:
+                yield _frame(index, picture)
+                if index // self._options.every + 1 == self._options.max_frames:
+                    return
+
+    def stop(self) -> None:
+        """End the wait for more; see `Source.stop`."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Leave the descriptor to whoever opened it."""
+
+
+def open_standard_input(text: str, options: SourceOptions) -> PipeSource:
+    """Read `-`, or `raw:width=640,height=360,fps=30,pixels=bgr24`.
+
+    Raises:
+        UsageError: a parameter cannot be, or stdin is a terminal.
+    """
+    layout = None if text == "-" else _raw_format(text)
+    if os.isatty(sys.stdin.fileno()):
+        raise UsageError(
+            f"SOURCE {text} reads frames from stdin, which is a terminal. Pipe a program into it"
+        )
+    return PipeSource(text, sys.stdin.fileno(), layout, options)
+
+
+def _raw_format(text: str) -> RawFormat:
+    found = Parameters.parse(text, ("width", "height", "fps", "pixels"))
+    if not {"width", "height"} <= set(found.values):
+        raise UsageError(f"{text}: raw frames need a size, such as raw:width=640,height=360,fps=30")
+    pixels: dict[str, PixelFormat] = {name: name for name in PIXEL_FORMATS}
+    return RawFormat(
+        size_hw=found.size_hw((0, 0)),
+        fps=found.number("fps", 25.0),
+        pixels=pixels[found.choice("pixels", PIXEL_FORMATS, "bgr24")],
+    )
+
+
+def _frame(index: int, picture: Picture) -> Frame:
+    return Frame(
+        index=index,
+        name=f"{index:06d}",
+        image_bgr=picture.image_bgr,
+        captured_s=time.monotonic(),
+        timestamp_s=picture.timestamp_s,
+    )

@@ -13,7 +13,7 @@ from ..runtime.contract import Precision
 from ..runtime.errors import ParityError
 from ..runtime.metrics import cc, kldiv
 from ..runtime.progress import progress
-from .tolerances import TOLERANCES, Tolerance
+from ..runtime.tolerances import TOLERANCES, Tolerance
 
 if TYPE_CHECKING:
     from ..train.checkpoint import Checkpoint

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..runtime.contract import INPUT_NAME
 from ..runtime.engines.ort_session import first_line, open_session
 from ..runtime.errors import ArtifactError, BackendError, InputError
+from .convergence import PARTS, changes_of, part_of
 from .graph import CalibratedModel, model_hash, observed_tensors, size_hw_of_model, weights_hash
 from .histogram import TensorCounter
 from .observers import thresholds_of
@@ -42,7 +43,7 @@ class Calibrator:
         names = observed_tensors(model.graph)
         self._model = model
         self._session = open_session(_observed(model.graph, names), cpu_only=True)
-        self._counters = {name: TensorCounter() for name in names}
+        self._counters = {name: [TensorCounter() for _ in range(PARTS)] for name in names}
         self._hashes: list[str] = []
 
     def add(self, pixels: NDArray[np.uint8]) -> None:
@@ -60,16 +61,19 @@ class Calibrator:
             tensors = self._session.run(list(self._counters), {INPUT_NAME: batch})
         except Exception as error:  # ONNX Runtime's errors share no other base
             raise BackendError(f"ONNX Runtime failed on {self._model.path}: {first_line(error)}") from error
-        for (name, counter), values in zip(self._counters.items(), tensors, strict=True):
-            self._count(name, counter, values[0])  # a batch's other frames are the same one
-        self._hashes.append(frame_hash(pixels))
+        digest = frame_hash(pixels)
+        for (name, parts), values in zip(self._counters.items(), tensors, strict=True):
+            self._count(name, parts[part_of(digest)], values[0])  # a batch's other frames are the same one
+        self._hashes.append(digest)
 
     def ranges(self) -> ActivationRanges:
         """Give the ranges of the frames so far; in another order they give the same."""
+        tensors = {name: _range_of(TensorCounter.merged(parts)) for name, parts in self._counters.items()}
         return ActivationRanges(
             key=_key(self._model.graph, self._hashes),
             frames=len(self._hashes),
-            tensors={name: _range_of(counter) for name, counter in self._counters.items()},
+            tensors=tensors,
+            changes=changes_of(self._counters, tensors, self._hashes),
         )
 
     def _count(self, name: str, counter: TensorCounter, values: NDArray[np.float32]) -> None:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ..runtime.console import make_app, run_app
-
-if TYPE_CHECKING:
-    from .ranges import ActivationRanges
-    from .selection import Selection
 
 app = make_app("saliency-calib", "Choose frames that calibrate int8, and take activation ranges of them.")
 
@@ -49,6 +45,7 @@ def select_command(
     json: Json = False,
 ) -> None:
     """Choose frames: no near-duplicates, clips over their length, extremes represented."""
+    from .report import selection_json, selection_text
     from .run import select_frames
     from .selection import write_folder, write_manifest
 
@@ -56,9 +53,9 @@ def select_command(
     write = write_manifest if output.suffix == ".json" else write_folder
     write(selection, output)
     if json:
-        print(dumps({**_figures(selection), "output": str(output)}, indent=2))
+        print(dumps({**selection_json(selection), "output": str(output)}, indent=2))
     else:
-        print(f"{_described(selection)}\nwritten     {output}")
+        print(f"{selection_text(selection)}\nwritten     {output}")
 
 
 @app.command("ranges")
@@ -77,6 +74,7 @@ def ranges_command(
     from ..runtime.artifact import check_writable
     from ..runtime.options import parse_size
     from .graph import load_model
+    from .report import ranges_text, selection_json, selection_text
     from .run import make_ranges, select_frames
 
     check_writable(output)
@@ -87,38 +85,39 @@ def ranges_command(
     if is_new:
         ranges.save(output)
     if json:
-        print(dumps({**_figures(selection), "output": str(output), "made": is_new}, indent=2))
+        print(dumps({**selection_json(selection), "output": str(output), "made": is_new}, indent=2))
     else:
-        print(f"{_described(selection)}\n{_table(ranges)}")
+        print(f"{selection_text(selection)}\n\n{ranges_text(ranges)}\n")
         print(f"{'written' if is_new else 'unchanged':<12}{output}")
 
 
-def _figures(selection: Selection) -> dict[str, Any]:
-    return {
-        "seen": selection.seen,
-        "duplicates": selection.duplicates,
-        "frames": len(selection.chosen),
-        "counts": selection.counts(),
-    }
+@app.command("audit")
+def audit_command(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE...]", help="Frames to audit, as select takes them.", show_default=False
+        ),
+    ] = None,
+    ranges: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Ranges to audit: have they settled?", show_default=False),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Tell what frames cover and lack, and whether ranges would change with more of them."""
+    from ..runtime.errors import UsageError
+    from .audit import audit_frames
+    from .material import find_frames
+    from .ranges import ActivationRanges
+    from .report import audit_json, audit_text
+    from .selection import look_at
 
-
-def _described(selection: Selection) -> str:
-    counts = ", ".join(f"{count} {why}" for why, count in selection.counts().items() if count)
-    return (
-        f"looked at   {selection.seen} frames, {selection.duplicates} of them near-duplicates\n"
-        f"chosen      {len(selection.chosen)}: {counts}"
-    )
-
-
-def _table(ranges: ActivationRanges) -> str:
-    width = max(len(name) for name in ranges.tensors)
-    observers = [name.removeprefix("percentile_") for name in next(iter(ranges.tensors.values())).thresholds]
-    head = f"{'tensor':<{width}}" + "".join(f"{name:>10}" for name in observers)
-    rows = [
-        f"{name:<{width}}" + "".join(f"{threshold:>10.4g}" for threshold in tensor.thresholds.values())
-        for name, tensor in ranges.tensors.items()
-    ]
-    return "\n".join([head, *rows])
+    if not sources and ranges is None:
+        raise UsageError("nothing to audit. Give a SOURCE, or --ranges FILE")
+    found = ActivationRanges.load(ranges) if ranges else None
+    frames = audit_frames(look_at(find_frames(sources))) if sources else None
+    print(dumps(audit_json(frames, found), indent=2) if json else audit_text(frames, found))
 
 
 def main() -> None:

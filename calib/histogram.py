@@ -7,6 +7,7 @@ and counts do not depend on the order of the frames.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,16 @@ class TensorCounter:
         for start in range(0, bits.size, _CHUNK):
             bins = (bits[start : start + _CHUNK] & _MAGNITUDE_BITS) >> _DROPPED_BITS
             self._counts += np.bincount(bins, minlength=_BINS)
+
+    @classmethod
+    def merged(cls, counters: Sequence[TensorCounter]) -> TensorCounter:
+        """Give what one counter would hold that had seen all that these have."""
+        merged = cls()
+        for counter in counters:
+            merged.minimum = min(merged.minimum, counter.minimum)
+            merged.maximum = max(merged.maximum, counter.maximum)
+            merged._counts += counter._counts
+        return merged
 
     def magnitudes(self) -> Magnitudes:
         """Give what was counted."""

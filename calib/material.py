@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -91,9 +92,8 @@ def _frames_of_file(file: Path) -> list[FrameRef]:
         return [FrameRef(path=file)]
     if file.suffix.lower() not in CLIP_SUFFIXES:
         return []
-    clip = open_source(str(file))
-    clip.close()
-    count = clip.frame_count or CLIP_FRAMES
+    with closing(open_source(str(file))) as clip:
+        count = clip.frame_count or CLIP_FRAMES
     taken = min(count, CLIP_FRAMES)
     indices = sorted({(2 * part + 1) * count // (2 * taken) for part in range(taken)})
     return [FrameRef(path=file, index=index) for index in indices]
@@ -101,14 +101,14 @@ def _frames_of_file(file: Path) -> list[FrameRef]:
 
 def _read_clip(path: Path, refs: Sequence[FrameRef]) -> Iterator[tuple[FrameRef, NDArray[np.uint8]]]:
     """Decode from the start on: seeking is not exact. A count in a file's head may be off by a few frames."""
-    wanted = {ref.index: ref for ref in refs}
-    clip = open_source(str(path), max_frames=max(ref.index or 0 for ref in refs) + 1)
-    try:
-        for frame in clip.frames():
+    wanted = {ref.index or 0: ref for ref in refs}
+    last = max(wanted)
+    with closing(open_source(str(path))) as clip, closing(clip.frames()) as frames:
+        for frame in frames:
             if frame.index in wanted:
                 yield wanted[frame.index], frame.image_bgr
-    finally:
-        clip.close()
+            if frame.index == last:
+                break
 
 
 def _manifest_frames(path: Path) -> list[FrameRef]:

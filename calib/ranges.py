@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import onnx
 
 Observer = Literal["minmax", "percentile_99.9", "percentile_99.99", "percentile_99.999", "entropy", "mse"]
+Step = Literal["eighth", "quarter", "half"]
 OBSERVERS: tuple[Observer, ...] = get_args(Observer)
 
 SCHEMA = 1
@@ -65,6 +66,25 @@ class RangesKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """How far an observer's thresholds on part of the frames lie from those on all of them.
+
+    Attributes:
+        observer: which.
+        step: how large that part is, roughly.
+        frames: how many frames the part has.
+        tensor: whose threshold lies farthest.
+        relative: how far, as a share of the threshold on all frames.
+    """
+
+    observer: Observer
+    step: Step
+    frames: int
+    tensor: str
+    relative: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ActivationRanges:
     """Ranges of a graph's tensors on some frames.
 
@@ -72,12 +92,14 @@ class ActivationRanges:
         key: what they depend on.
         frames: how many frames were seen.
         tensors: ranges by the tensor's name: the activation inputs of every Conv, all inputs of every Concat.
+        changes: how they settled while the frames became more; `audit.py` reads them.
         origin: what to call them in an error: the file that they were read from.
     """
 
     key: RangesKey
     frames: int
     tensors: Mapping[str, TensorRange]
+    changes: tuple[Change, ...] = ()
     origin: str = field(default="the ranges", compare=False)
 
     def save(self, path: Path) -> None:
@@ -93,6 +115,7 @@ class ActivationRanges:
                 "key": asdict(self.key),
                 "frames": self.frames,
                 "tensors": {name: _rounded(asdict(tensor)) for name, tensor in self.tensors.items()},
+                "changes": [_rounded(asdict(change)) for change in self.changes],
             },
         )
 
@@ -111,6 +134,7 @@ class ActivationRanges:
                 key=_key_from(content["key"]),
                 frames=int(content["frames"]),
                 tensors={name: _range_from(values) for name, values in content["tensors"].items()},
+                changes=tuple(Change(**values) for values in content["changes"]),
                 origin=str(path),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -157,11 +181,10 @@ def shipped_ranges(network: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _rounded(value) if isinstance(value, Mapping) else float(f"{value:.{_DIGITS}g}")
-        for name, value in values.items()
-    }
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _rounded(item) for name, item in value.items()}
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
 
 
 def _key_from(values: Mapping[str, Any]) -> RangesKey:

@@ -29,18 +29,21 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         InputError: the file cannot be read, is no image, is cut off, or is too small.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        image_bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if _is_whole(data) else None
-    except cv2.error:  # more pixels than OpenCV takes
-        image_bgr = None
-    if image_bgr is None:
-        raise InputError(f"{path} is damaged or no image. Replace it, or take it out of the source")
+    image_bgr = _read(path, cv2.IMREAD_COLOR)
     check_size((image_bgr.shape[0], image_bgr.shape[1]), str(path))
-    return image_bgr.astype(np.uint8, copy=False)
+    return image_bgr
+
+
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """Read an image of any size in grey, such as a map.
+
+    Returns:
+        (H, W), 0 to 255.
+
+    Raises:
+        InputError: the file cannot be read, is no image, or is cut off.
+    """
+    return _read(path, cv2.IMREAD_GRAYSCALE)
 
 
 def check_size(size_hw: tuple[int, int], origin: str) -> None:
@@ -54,6 +57,20 @@ def check_size(size_hw: tuple[int, int], origin: str) -> None:
         raise InputError(
             f"{origin} is {width}x{height} pixels; a frame needs {_SMALLEST_SIDE}x{_SMALLEST_SIDE} or more"
         )
+
+
+def _read(path: Path, flags: int) -> NDArray[np.uint8]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if _is_whole(data) else None
+    except cv2.error:  # more pixels than OpenCV takes
+        image = None
+    if image is None:
+        raise InputError(f"{path} is damaged or no image. Replace it, or take it out of the source")
+    return image.astype(np.uint8, copy=False)
 
 
 def _is_whole(data: bytes) -> bool:

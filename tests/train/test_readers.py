@@ -93,6 +93,11 @@ def _not_an_image(root: Path) -> None:
     (root / "images" / "val" / "z.jpg").write_bytes(b"no image")
 
 
+def _cut_off(root: Path) -> None:
+    photo = root / "images" / "val" / "z.jpg"
+    photo.write_bytes(photo.read_bytes()[:-40])
+
+
 def _empty_file(root: Path) -> None:
     (root / "maps" / "val" / "z.png").write_bytes(b"")
 
@@ -106,8 +111,9 @@ def _empty_map(root: Path) -> None:
     [
         (_unpaired_photo, "val/alone: no map and no fixations", 3),
         (_unpaired_map, "val/alone: no photograph for its ground truth", 3),
-        (_not_an_image, "z.jpg as an image", 2),
-        (_empty_file, "z.png as an image", 2),
+        (_not_an_image, "z.jpg is damaged or no image", 2),
+        (_cut_off, "z.jpg is damaged or no image", 2),
+        (_empty_file, "z.png is damaged or no image", 2),
         (_empty_map, "val/z: the map is empty", 2),
     ],
 )
@@ -223,7 +229,7 @@ def test_shared_datasets_are_whole(shared_data: Path) -> None:
 
 
 def test_pixels_are_bgr_and_grey_of_0_to_1(tmp_path: Path) -> None:
-    picture = np.zeros((4, 4, 3), np.uint8)
+    picture = np.zeros((8, 8, 3), np.uint8)
     picture[..., 0] = 255
     assert cv2.imwrite(str(tmp_path / "blue.png"), picture)
     assert cv2.imwrite(str(tmp_path / "grey.png"), np.full((4, 4), 51, np.uint8))

@@ -5,7 +5,8 @@
       ALLFIXATIONMAPS/i05june05_..._fixMap.jpg     density map
       ALLFIXATIONMAPS/i05june05_..._fixPts.jpg     white where anybody looked (may be missing)
 
-The points do not tell who looked, so there is no inter-observer figure. There are no splits.
+The points do not tell who looked, so there is no inter-observer figure. There are no splits. The folder DATA,
+published beside these, is not read: see docs/adr/049.
 """
 
 from __future__ import annotations

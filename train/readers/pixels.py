@@ -1,17 +1,15 @@
-"""Photographs and maps from files."""
+"""Photographs and maps from files, read as the runtime reads its frames: whole or not at all."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.errors import InputError
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+from ...runtime.video.images import is_image, read_grey, read_image
 
 Item = TypeVar("Item")
 
@@ -23,9 +21,9 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
         (H, W, 3) BGR, 0 to 255.
 
     Raises:
-        InputError: the file is missing or is not an image.
+        InputError: the file is missing, is not an image, is cut off or is too small.
     """
-    return _read(path, cv2.IMREAD_COLOR)
+    return read_image(path)
 
 
 def read_map(path: Path) -> NDArray[np.float32]:
@@ -35,9 +33,9 @@ def read_map(path: Path) -> NDArray[np.float32]:
         (h, w), 0 to 1.
 
     Raises:
-        InputError: the file is missing or is not an image.
+        InputError: the file is missing, is not an image or is cut off.
     """
-    return np.divide(_read(path, cv2.IMREAD_GRAYSCALE), 255, dtype=np.float32)
+    return np.divide(read_grey(path), 255, dtype=np.float32)
 
 
 def images_in(folder: Path) -> dict[str, Path]:
@@ -50,7 +48,7 @@ def images_in(folder: Path) -> dict[str, Path]:
         InputError: two images differ only by suffix.
     """
     images: dict[str, Path] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES):
+    for path in sorted(filter(is_image, folder.rglob("*"))):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in images:
             raise InputError(f"{images[name]} and {path.name} have one name. Rename or remove one of them")
@@ -62,10 +60,3 @@ def below(items: dict[str, Item], split: str | None) -> dict[str, Item]:
     """Keep what lies in the folder `split`, and name it from there; all where it is None."""
     prefix = f"{split}/" if split else ""
     return {name[len(prefix) :]: item for name, item in items.items() if name.startswith(prefix)}
-
-
-def _read(path: Path, flags: int) -> NDArray[np.uint8]:
-    image = cv2.imread(str(path), flags)
-    if image is None:
-        raise InputError(f"cannot read {path} as an image. Mend the file or leave it out")
-    return np.asarray(image, np.uint8)

@@ -12,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.artifact import atomic_file, sha256_of
-from ..runtime.contract import METADATA_KEY, Contract
+from ..runtime.contract import METADATA_KEY
+from ..runtime.engines.engine import Engine
+from ..runtime.engines.ort_engine import OrtEngine
 from ..runtime.engines.ort_session import open_session
 from ..runtime.errors import ArtifactError, ContractError
-from ..runtime.fit import crop_map, fit_frame, resize, size_hw_of, window_of
+from ..runtime.fit import resize
+from .predict import saliency_of
 from .readers import read_photo
 from .readers.pixels import images_in
 from .samples import Dataset, Sample
@@ -37,15 +40,12 @@ class Teacher(Protocol):
 class BundleTeacher:
     """A network of this project, exported to ONNX: takes uint8 BGR frames."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, contract: Contract) -> None:
+    def __init__(self, engine: Engine) -> None:
         """Take a loaded model."""
-        self._session, self._contract = session, contract
+        self._engine = engine
 
     def density(self, photograph: NDArray[np.uint8]) -> NDArray[np.float32]:  # noqa: D102
-        frame = fit_frame(photograph, self._contract.size_hw, self._contract.fit)
-        saliency = self._session.run(None, {"frame": frame[None]})[0][0]
-        window = window_of(size_hw_of(photograph), self._contract.size_hw, self._contract.fit)
-        return crop_map(saliency, window)
+        return saliency_of(self._engine, photograph)
 
 
 class PlainTeacher:
@@ -79,9 +79,8 @@ def load_teacher(path: Path) -> Teacher:
         raise ArtifactError(
             f"{path} is no ONNX model that can be loaded. Give a teacher's .onnx file"
         ) from error
-    metadata = session.get_modelmeta().custom_metadata_map
-    if METADATA_KEY in metadata:
-        return BundleTeacher(session, Contract.from_metadata(metadata, str(path)))
+    if METADATA_KEY in session.get_modelmeta().custom_metadata_map:
+        return BundleTeacher(OrtEngine.load(path))
     shape = session.get_inputs()[0].shape
     if len(shape) != 4 or shape[1] != 3 or not all(isinstance(side, int) for side in shape[2:]):
         raise ContractError(

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from ..runtime import metrics
 from ..runtime.engines.engine import Engine
 from ..runtime.errors import ArtifactError, InputError
-from ..runtime.fit import crop_map, fit_frame, size_hw_of, window_of
 from .baselines import CentrePrior, FixationPool, on_grid, split_observers
 from .fixation_map import fixation_map
+from .predict import saliency_of
 from .read_sample import SIGMA_OF_WIDTH
 from .readers import read_map, read_photo
 from .samples import Dataset, Fixations, Sample
@@ -95,19 +95,13 @@ class _Truth:
 def predictor_of(engine: Engine) -> Predictor:
     """Give the function from a sample to the engine's map of it, fitted as at run time."""
 
-    contract = engine.contract
-
     def predict(sample: Sample) -> Map:
-        photo = read_photo(sample.image)
-        shown_hw = sample.size_hw or size_hw_of(photo)
-        frame = fit_frame(photo, contract.size_hw, contract.fit, shown_hw)
-        frames = np.repeat(frame[None], contract.batch[0], axis=0)
-        saliency = engine.infer(frames)[0]
+        saliency = saliency_of(engine, read_photo(sample.image), sample.size_hw)
         if not np.isfinite(saliency).all():
             raise ArtifactError(
                 f"{sample.name}: the model's map is not finite. Train or export the model again"
             )
-        return crop_map(saliency, window_of(shown_hw, contract.size_hw, contract.fit))
+        return saliency
 
     return predict
 

@@ -9,8 +9,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from saliency_edge.runtime.errors import ArtifactError, ContractError
+from saliency_edge.runtime.fit import fit_frame
 from saliency_edge.train.distill import MAP_HW, distilled_dataset, load_teacher, mean_density
 from saliency_edge.train.read_sample import read_density
+from toy_models import save_toy, toy_contract, toy_map
 
 
 def write_teacher(path: Path, channel: int, shape: tuple[int, ...] = (1, 3, 24, 32)) -> Path:
@@ -91,3 +93,14 @@ def test_what_is_no_teacher_is_refused(tmp_path):
         load_teacher(text)
     with pytest.raises(ContractError, match=r"a teacher takes RGB \(1, 3, H, W\)"):
         load_teacher(write_teacher(tmp_path / "grey.onnx", 0, (1, 1, 24, 32)))
+
+
+@pytest.mark.parametrize("batch", [(1, 1), (2, 4)])
+def test_a_bundles_model_teaches_as_it_runs(photographs, tmp_path, batch):
+    contract = toy_contract(batch=batch, fit="pad")
+    photograph = cv2.imread(str(photographs / "red.png"))
+
+    density = load_teacher(save_toy(tmp_path / "toy.onnx", contract)).density(photograph)
+
+    expected = toy_map(fit_frame(photograph, contract.size_hw, "pad"))
+    np.testing.assert_allclose(density, expected, atol=1e-6)

@@ -1,4 +1,4 @@
-"""`saliency-run`: a model and a video in, saliency maps and an overlay out."""
+"""`saliency-run`: a model and a video or a camera in, saliency maps and an overlay out."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .console import run_app, stop_request
+from .console import make_app, run_app, stop_request
 from .contract import Precision
+from .errors import UsageError
 
 if TYPE_CHECKING:
+    from .video.run_options import RunOptions
     from .video.summary import RunSummary
 
 _STDOUT = Path("-")
 
-app = typer.Typer(
-    name="saliency-run", rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
-)
+app = make_app("saliency-run")
 
 
 @app.command()
@@ -32,11 +32,13 @@ def run(
             show_default=False,
         ),
     ],
-    source: Annotated[
-        str,
+    sources: Annotated[
+        list[str],
         typer.Argument(
-            metavar="SOURCE",
-            help="A video file, a folder of images, an image, or a quoted glob such as 'shots/*.png'.",
+            metavar="SOURCE...",
+            help="A video file, a folder of images, an image, or a quoted glob such as 'shots/*.png'; "
+            "camera:0, csi:0, rtsp://..., 'gst:PIPELINE', 'ffmpeg:ARGS', - for Y4M on stdin, "
+            "raw:width=640,height=360,fps=30 for raw frames there, or test: for a moving pattern.",
             show_default=False,
         ),
     ],
@@ -47,7 +49,7 @@ def run(
         ),
     ] = None,
     view: Annotated[
-        Literal["overlay", "side-by-side"], typer.Option(help="How that video shows frame and map.")
+        Literal["overlay", "side-by-side"], typer.Option(help="How pictures show frame and map.")
     ] = "overlay",
     opacity: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Of the overlay where saliency is highest.")
@@ -66,8 +68,84 @@ def run(
         Literal["png16", "npy"],
         typer.Option(help="png16: frame's size, 0 to 65535. npy: float32 0 to 1, as the network gave it."),
     ] = "png16",
+    jsonl: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write one line of JSON per result: time, age, peak, entropy, regions; - is stdout.",
+            metavar="FILE",
+        ),
+    ] = None,
+    raw: Annotated[
+        Literal["bgr24", "y4m"] | None,
+        typer.Option(help="Write the pictures to stdout, uncompressed, for a pipe: bgr24 or y4m."),
+    ] = None,
+    window: Annotated[
+        bool, typer.Option("--window", help="Show the pictures in a window; closing it ends the run.")
+    ] = False,
+    web: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT",
+            help="Show the run in a browser at this port: 8080, or 0.0.0.0:8080 for other machines.",
+        ),
+    ] = None,
+    web_token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            envvar="SALIENCY_WEB_TOKEN",
+            help="Ask browsers for this token; without it a new one where other machines can connect.",
+        ),
+    ] = None,
+    compare: Annotated[
+        Precision | None,
+        typer.Option(help="Second model of the bundle, shown beside the first in the web view on demand."),
+    ] = None,
+    smooth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Average maps over time with this time constant, such as 0.2s; off without it.",
+        ),
+    ] = None,
+    regions: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Find up to so many regions of interest: boxes in the pictures and in --jsonl."
+        ),
+    ] = None,
+    qp_map: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write QP offsets for an encoder, more bits where people look: .npy, or .filter for ffmpeg.",
+        ),
+    ] = None,
+    qp_strength: Annotated[
+        float, typer.Option(min=1.0, max=20.0, help="Largest QP offset of --qp-map.")
+    ] = 6.0,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="newest|all|deadline=MS",
+            help="Which frames are computed when they come faster than the engine takes them; "
+            "without it, the newest of a live source and all of a file.",
+        ),
+    ] = None,
     every: Annotated[int, typer.Option(min=1, help="Take one frame in so many.")] = 1,
-    max_frames: Annotated[int | None, typer.Option(min=1, help="End after so many frames.")] = None,
+    max_frames: Annotated[
+        int | None, typer.Option(min=1, help="End after so many frames of each source.")
+    ] = None,
+    open_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Longest wait for a live source's first frame, in seconds.")
+    ] = 10.0,
+    read_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Without a frame for so many seconds, open the source again.")
+    ] = 5.0,
+    give_up: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="End when a source has been away for so many seconds; else never."),
+    ] = None,
     precision: Annotated[
         Precision | None, typer.Option(help="Which model of a bundle; without it fp16 where there is one.")
     ] = None,
@@ -79,29 +157,69 @@ def run(
         typer.Option(help="Write what was done and what it cost as JSON; - is stdout.", metavar="FILE"),
     ] = None,
 ) -> None:
-    """Compute saliency maps of a video or of images, and show what people would look at."""
-    from .artifact import check_writable
+    """Compute saliency maps of videos, images or cameras, and show what people would look at."""
+    from .maps.qp_map import QpMapOptions
+    from .maps.regions import RegionOptions
+    from .maps.smoothing import parse_time_constant
+    from .video.policy import Policy
     from .video.render import RenderOptions
-    from .video.run import RunOptions, run_to_files
+    from .video.run_options import RunOptions
+    from .video.sinks import SinkOptions
+    from .video.sources import SourceOptions
+    from .web.options import WebOptions, parse_address
 
+    address = parse_address(web) if web else None
     options = RunOptions(
         model=model,
-        source=source,
+        sources=sources,
         precision=precision,
         threads=threads,
-        output=output,
-        fps=fps,
+        source=SourceOptions(
+            every=every,
+            max_frames=max_frames,
+            open_timeout_s=open_timeout,
+            read_timeout_s=read_timeout,
+            give_up_s=give_up,
+        ),
+        policy=Policy.parse(policy) if policy else None,
+        sinks=SinkOptions(
+            output=output,
+            fps=fps,
+            save_maps=save_maps,
+            maps_format=maps_format,
+            jsonl=jsonl,
+            raw=raw,
+            window=window,
+        ),
         render=RenderOptions(view=view, opacity=opacity, colormap=colormap),
-        save_maps=save_maps,
-        maps_format=maps_format,
-        every=every,
-        max_frames=max_frames,
+        smooth_s=parse_time_constant(smooth) if smooth else None,
+        regions=RegionOptions(top=regions) if regions else None,
+        qp_map=qp_map,
+        qp=QpMapOptions(strength=qp_strength),
+        web=WebOptions(host=address[0], port=address[1], token=web_token, opacity=opacity, colormap=colormap)
+        if address
+        else None,
+        compare=compare,
     )
+    _run_and_report(options, json)
+
+
+def _run_and_report(options: RunOptions, json: Path | None) -> None:
+    from .artifact import check_writable
+    from .video.run import run_sources
+
     if json is not None and json != _STDOUT:
         check_writable(json)
-    for_people = sys.stderr if json == _STDOUT else sys.stdout
+    if json == _STDOUT and options.sinks.uses_stdout:
+        raise UsageError("--json - and results on stdout cannot go together. Give --json a file")
+    for_people = sys.stderr if json == _STDOUT or options.sinks.uses_stdout else sys.stdout
     with stop_request() as stop:
-        summary = run_to_files(options, stop, say=lambda line: print(line, file=for_people, flush=True))
+        summary = run_sources(
+            options,
+            stop,
+            say=lambda line: print(line, file=for_people, flush=True),
+            warn=lambda line: print(line, file=sys.stderr, flush=True),
+        )
         print(f"\n{summary.to_text()}", file=for_people)
         if json is not None:
             _write_json(summary, json)

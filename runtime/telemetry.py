@@ -64,7 +64,14 @@ class Counters:
 
     def total(self, event: Event) -> int:
         """Give the count of one event in all streams."""
-        return sum(count for (name, _), count in self.snapshot().items() if name == event)
+        return self.totals().get(event, 0)
+
+    def totals(self) -> dict[Event, int]:
+        """Give the counts of all events, streams together."""
+        totals: Counter[Event] = Counter()
+        for (event, _), count in self.snapshot().items():
+            totals[event] += count
+        return dict(totals)
 
     def snapshot(self) -> dict[tuple[Event, int], int]:
         """Give all counts as they are now, by event and stream."""

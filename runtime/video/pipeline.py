@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from threading import Thread
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from ..contract import Contract
 from ..engines.engine import Engine
 from ..errors import BackendError
 from ..fit import crop_map, fit_frame, window_of
+from ..maps.regions import Region, draw_regions
 from ..telemetry import Telemetry
 from .ahead import ahead
 from .frame import Result, SaliencyMap
@@ -28,6 +30,9 @@ from .opencv_setup import single_threaded
 from .render import Renderer
 from .sinks import Sink
 from .stream import Stream
+
+FindRegions: TypeAlias = Callable[[SaliencyMap], tuple[Region, ...]]
+"""Finds the regions of each map; it gets those of a stream in order."""
 
 _PATIENCE_S = 10.0  # with a capture thread that was asked to end; after that it is left to itself
 
@@ -68,6 +73,7 @@ def run_pipeline(
     sinks: Sequence[Sink],
     renderer: Renderer,
     telemetry: Telemetry,
+    find_regions: FindRegions | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
     on_frame: Callable[[], None] = lambda: None,
 ) -> int:
@@ -79,6 +85,7 @@ def run_pipeline(
         sinks: where the results go; the caller closes them.
         renderer: makes pictures, where a sink shows them.
         telemetry: gets all stages, and the age of each result, from capture until it is written.
+        find_regions: finds where people look; gets the maps of all streams.
         is_stopped: asked before each inference; once it says yes, the run ends well, and early.
         on_frame: called after each frame.
 
@@ -92,7 +99,9 @@ def run_pipeline(
     with single_threaded(), closing(saliency_maps(streams, engine, telemetry, is_stopped)) as maps:
         for saliency in maps:
             stream = streams[saliency.frame.stream]
-            _show(stream.map_filter(saliency), sinks, renderer, telemetry)
+            filtered = stream.map_filter(saliency)
+            regions = find_regions(filtered) if find_regions else ()
+            _show(filtered, regions, sinks, renderer, telemetry)
             _note_age(saliency, stream, telemetry)
             frame_count += 1
             on_frame()
@@ -177,13 +186,20 @@ def _map_of(taken: Taken, values: NDArray[np.float32], engine: Engine) -> Salien
     return SaliencyMap(frame=frame, values=crop_map(values, window), dropped=taken.dropped)
 
 
-def _show(saliency: SaliencyMap, sinks: Sequence[Sink], renderer: Renderer, telemetry: Telemetry) -> None:
+def _show(
+    saliency: SaliencyMap,
+    regions: tuple[Region, ...],
+    sinks: Sequence[Sink],
+    renderer: Renderer,
+    telemetry: Telemetry,
+) -> None:
     picture_bgr = saliency.frame.image_bgr
     if any(sink.shows_pictures for sink in sinks):
         with telemetry.measure("render"):
             picture_bgr = renderer.render(saliency)
+            draw_regions(picture_bgr, regions)
     age_s = time.monotonic() - saliency.frame.captured_s
-    result = Result(saliency=saliency, picture_bgr=picture_bgr, age_s=age_s)
+    result = Result(saliency=saliency, picture_bgr=picture_bgr, age_s=age_s, regions=regions)
     if sinks:
         with telemetry.measure("write"):
             for sink in sinks:

@@ -43,6 +43,10 @@ class Policy:
             raise UsageError(f"--policy {text}: expected newest, all, or deadline=MS, such as deadline=100")
         return cls(kind="deadline", deadline_s=float(found[1]) / 1e3)
 
+    def __str__(self) -> str:
+        """Give it as `parse` reads it."""
+        return self.kind if self.deadline_s is None else f"{self.kind}={self.deadline_s * 1e3:g}"
+
     @property
     def waiting(self) -> int:
         """How many frames may wait for the engine."""

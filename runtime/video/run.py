@@ -1,112 +1,161 @@
-"""The whole job of `saliency-run`: from names to files, and what it cost."""
+"""The whole job of `saliency-run`: from names to results, and what it cost."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import replace
 
 from ..console import StopRequest
-from ..contract import Precision
 from ..engines.engine import Engine
 from ..engines.load import load_engine
+from ..maps.qp_sinks import open_qp_map
+from ..maps.regions import RegionTracker
+from ..maps.smoothing import Smoother
 from ..progress import progress
 from ..telemetry import Telemetry
+from ..web.sink import WebSink
+from .journal import Journal
 from .pipeline import run_pipeline
-from .render import Renderer, RenderOptions
-from .sinks import MapsFormat, MapSink, Sink, VideoSink
-from .sources import Source, SourceOptions, open_source
-from .stream import Stream
-from .summary import RunSummary
+from .policy import ALL
+from .render import Renderer
+from .run_options import RunOptions
+from .sinks import Sink, SinkClosedError, open_sinks
+from .sources import Source, SourceOptions, open_source, public_name
+from .stream import Stream, default_policy, unchanged
+from .summary import RunSummary, StreamSummary
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What `saliency-run` is asked for.
-
-    Attributes:
-        model: a bundle, an `.onnx`, an `.engine` or a `.safetensors`.
-        source: a video file, a folder of images, an image or a glob.
-        precision: which model of a bundle; `None`: fp16 where there is one.
-        threads: that compute one inference on the CPU; `None`: one for each core.
-        output: overlay video, if one is wanted.
-        fps: of that video; `None`: so that it lasts as long as the source.
-        render: how maps are shown in it.
-        save_maps: folder for maps, if they are wanted.
-        maps_format: of those.
-        every: take one frame in so many.
-        max_frames: end after so many.
-    """
-
-    model: Path
-    source: str
-    precision: Precision | None = None
-    threads: int | None = None
-    output: Path | None = None
-    fps: float | None = None
-    render: RenderOptions = field(default_factory=RenderOptions)
-    save_maps: Path | None = None
-    maps_format: MapsFormat = "png16"
-    every: int = 1
-    max_frames: int | None = None
-
-
-def run_to_files(options: RunOptions, stop: StopRequest, say: Callable[[str], None]) -> RunSummary:
-    """Take a source through a model into files.
+def run_sources(
+    options: RunOptions, stop: StopRequest, say: Callable[[str], None], warn: Callable[[str], None]
+) -> RunSummary:
+    """Take one or more sources through a model into files, a window, a pipe or a browser.
 
     Args:
         options: what is asked for.
         stop: once it is made, the run ends after the frame at hand; what was written until then is whole.
         say: prints a line about what was opened.
+        warn: prints a line about what went wrong and is mended; any thread may call it.
 
     Raises:
         SaliencyError: something cannot be opened, read, computed or written.
     """
     telemetry = Telemetry()
     with ExitStack() as stack:
-        source = stack.enter_context(closing(_source_of(options)))
-        sinks = [stack.enter_context(closing(sink)) for sink in _sinks_of(options, source)]
-        engine = stack.enter_context(
-            closing(load_engine(options.model, options.precision, threads=options.threads))
-        )
-        say(f"model   {_describe(engine)}\nsource  {source.description}")
-        advance = stack.enter_context(progress("frames", source.frame_count))
+        engine = stack.enter_context(closing(_engine_of(options)))
+        web = [stack.enter_context(closing(sink)) for sink in _web_of(options, engine, telemetry, stack)]
+        for sink in web:
+            say(f"web     {sink.description}")
+        streams = [
+            stream
+            for stream in _streams_of(options, engine, telemetry, warn)
+            if stack.enter_context(closing(stream.source))
+        ]
+        say(f"model   {_describe(engine)}")
+        say("\n".join(f"source  {stream.source.description}" for stream in streams))
+        sinks = [stack.enter_context(closing(sink)) for sink in _sinks_of(options, streams, stop)]
+        advance = stack.enter_context(progress("frames", _frame_count_of(streams)))
         start_s = time.monotonic()
-        frame_count = run_pipeline(
-            [Stream.of(source, telemetry.counters)],
-            engine,
-            sinks,
-            Renderer(options.render),
-            telemetry,
-            stop.is_made,
-            advance,
-        )
+        stopped_by = _run(options, streams, engine, [*web, *sinks], telemetry, stop, advance)
         wall_s = time.monotonic() - start_s
+    frame_count = telemetry.counters.total("done")
     return RunSummary(
         engine=engine.description,
         contract=engine.contract,
-        source=source.description,
+        streams=[_summary_of(number, stream, telemetry) for number, stream in enumerate(streams)],
         frame_count=frame_count,
         wall_s=wall_s,
         stages=telemetry.percentiles(),
         outputs=[sink.description for sink in sinks] if frame_count else [],
-        stopped_by=stop.signal.name if stop.signal else None,
+        stopped_by=stopped_by,
     )
 
 
-def _source_of(options: RunOptions) -> Source:
-    return open_source(options.source, SourceOptions(every=options.every, max_frames=options.max_frames))
+def _run(
+    options: RunOptions,
+    streams: list[Stream],
+    engine: Engine,
+    sinks: list[Sink],
+    telemetry: Telemetry,
+    stop: StopRequest,
+    advance: Callable[[], None],
+) -> str | None:
+    """Run the pipeline; say who ended it, if it did not end by itself."""
+    find_regions = RegionTracker(options.regions) if options.regions else None
+    renderer = Renderer(options.render)
+    try:
+        run_pipeline(streams, engine, sinks, renderer, telemetry, find_regions, stop.is_made, advance)
+    except SinkClosedError as error:
+        return str(error)
+    return stop.signal.name if stop.signal else None
 
 
-def _sinks_of(options: RunOptions, source: Source) -> Iterator[Sink]:
+def _engine_of(options: RunOptions) -> Engine:
+    return load_engine(options.model, options.precision, threads=options.threads)
+
+
+def _web_of(options: RunOptions, engine: Engine, telemetry: Telemetry, stack: ExitStack) -> Iterator[WebSink]:
+    """Open the web view, before the sources: it can say that they are awaited."""
+    if options.web is None:
+        return
+    from ..web.sink import open_web
+
+    title = ", ".join(map(public_name, options.sources))
+    compared = None
+    if options.compare is not None:
+        compared = stack.enter_context(closing(load_engine(options.model, options.compare, threads=1)))
+    yield open_web(options.web, telemetry, title=title, engine=engine.description, compare=compared)
+
+
+def _streams_of(
+    options: RunOptions, engine: Engine, telemetry: Telemetry, warn: Callable[[str], None]
+) -> Iterator[Stream]:
+    """Open the sources one by one, so that the caller can close those before one that fails."""
+    map_filter = Smoother(options.smooth_s) if options.smooth_s else unchanged
+    source_options = _source_options_of(options, engine)
+    for number, text in enumerate(options.sources):
+        journal = Journal(telemetry.counters, warn, stream=number)
+        source = open_source(text, source_options, journal)
+        policy = options.policy or default_policy(source)
+        yield Stream(source=source, journal=journal, policy=policy, map_filter=map_filter)
+
+
+def _source_options_of(options: RunOptions, engine: Engine) -> SourceOptions:
+    """Let cameras scale to the network's size where nobody looks at the whole frame."""
+    return options.source if options.shows_frames else replace(options.source, scale_for=engine.contract)
+
+
+def _sinks_of(options: RunOptions, streams: list[Stream], stop: StopRequest) -> Iterator[Sink]:
     """Open the outputs one by one, so that the caller can close those before one that fails."""
-    if options.output is not None:
-        source_fps = source.fps / options.every if source.fps else None
-        yield VideoSink(options.output, fps=options.fps or source_fps)
-    if options.save_maps is not None:
-        yield MapSink(options.save_maps, options.maps_format)
+    source = streams[0].source
+    sink_options = replace(
+        options.sinks,
+        fps=options.sinks.fps or _taken_fps(source, options),
+        live=any(stream.source.is_live for stream in streams),
+        streams=len(streams),
+    )
+    yield from open_sinks(sink_options, stop.is_made)
+    if options.qp_map is not None:
+        options.check_qp_map(are_all_taken=streams[0].policy == ALL)
+        yield open_qp_map(options.qp_map, fps=source.fps, options=options.qp)
+
+
+def _taken_fps(source: Source, options: RunOptions) -> float | None:
+    return source.fps / options.source.every if source.fps else None
+
+
+def _frame_count_of(streams: list[Stream]) -> int | None:
+    counts = [stream.source.frame_count for stream in streams]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _summary_of(number: int, stream: Stream, telemetry: Telemetry) -> StreamSummary:
+    counts = {
+        event: count for (event, place), count in telemetry.counters.snapshot().items() if place == number
+    }
+    return StreamSummary(source=stream.source.description, policy=str(stream.policy), counts=counts)
 
 
 def _describe(engine: Engine) -> str:

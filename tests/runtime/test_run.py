@@ -197,7 +197,7 @@ def test_signal_ends_cleanly_and_the_overlay_plays(
     assert 3 <= frame_count < 132
     assert sorted(path.name for path in maps.iterdir()) == [f"{i:06d}.png" for i in range(frame_count)]
     assert f"frames  {frame_count} in" in out
-    assert f"(stopped by {number.name})" in out
+    assert f"(stopped: {number.name})" in out
     assert err == ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 from collections import deque
@@ -18,6 +19,7 @@ from .picture import Picture
 _PIPE_BYTES = 1 << 20  # the most that Linux gives without privileges; a frame then needs few system calls
 _PATIENCE_S = 1.0  # with a program that was asked to end
 _KEPT_LINES = 3
+_PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 class ChildProcess:
@@ -101,7 +103,7 @@ class ChildProcess:
         assert self._process.stderr is not None
         with self._process.stderr as lines:
             for line in lines:
-                self._said.append(line.decode("utf-8", "replace").strip())
+                self._said.append(_PASSWORD.sub("", line.decode("utf-8", "replace").strip()))
 
     def _reason(self) -> str:
         if self._has_ended(0.2):

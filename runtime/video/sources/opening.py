@@ -44,11 +44,16 @@ def open_source(text: str, options: SourceOptions | None = None, journal: Journa
     if text == "-" or text.startswith("raw:"):
         return open_standard_input(text, options)
     if _NETWORK.match(text):
-        return _open_program(_PASSWORD.sub("", text), network_command(text), options, journal)
+        return _open_program(public_name(text), network_command(text), options, journal)
     scheme, colon, rest = text.partition(":")
     if colon and scheme in _SCHEMES:
         return _SCHEMES[scheme](text, rest, options, journal)
     return _open_files(text, options)
+
+
+def public_name(text: str) -> str:
+    """Give a source's name without the password of an address."""
+    return _PASSWORD.sub("", text)
 
 
 def _open_files(text: str, options: SourceOptions) -> Source:

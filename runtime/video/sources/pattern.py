@@ -89,7 +89,7 @@ def _slope(size_hw: tuple[int, int]) -> NDArray[np.uint8]:
 
 def _draw(slope: NDArray[np.uint8], time_s: float) -> NDArray[np.uint8]:
     """Put the spot where it is at that time."""
-    image_bgr = slope.copy()
+    image_bgr: NDArray[np.uint8] = slope.copy()
     height, width = slope.shape[:2]
     angle = 2 * math.pi * time_s / _SECONDS_PER_ROUND
     row, column = int(height * (0.5 + 0.3 * math.sin(angle))), int(width * (0.5 + 0.3 * math.cos(angle)))

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saliency_edge.calib.ranges import OBSERVERS, ActivationRanges, RangesKey, TensorRange
+from saliency_edge.calib.audit import FramesAudit, Spread
+from saliency_edge.calib.ranges import OBSERVERS, ActivationRanges, Change, RangesKey, Step, TensorRange
 from saliency_edge.export.frames import FrameSet
 from saliency_edge.export.int8.results import (
     GateLimits,
@@ -58,7 +59,29 @@ def toy_ranges() -> ActivationRanges:
         method="a method",
         versions={"numpy": "2"},
     )
-    return ActivationRanges(key=key, frames=2, tensors=tensors)
+    steps: tuple[tuple[Step, int], ...] = (("eighth", 64), ("quarter", 128), ("half", 256))
+    changes = tuple(
+        Change(
+            observer=observer,
+            step=step,
+            frames=count,
+            tensor="conv1.in",
+            relative=0.4 / count + 0.001 * place,
+        )
+        for place, observer in enumerate(OBSERVERS)
+        for step, count in steps
+    )
+    return ActivationRanges(key=key, frames=512, tensors=tensors, changes=changes)
+
+
+def frames_audit() -> FramesAudit:
+    return FramesAudit(
+        frames=512,
+        duplicates=3,
+        spreads={"luminance": Spread(p5=12.5, p50=101.5, p95=222.5)},
+        kinds={"dark": 2, "bright": 41, "flat": 20, "colourful": 77},
+        motion={"<i>clip</i>.mp4": 0.2},
+    )
 
 
 def decisions() -> list[LayerDecision]:
@@ -166,6 +189,7 @@ def findings_of(*, int8: bool = True, passed: bool = True) -> Findings:
         errors={"fp16": errors(66.6), "int8": errors(33.3)} if has_int8 else {"fp16": errors(66.6)},
         int8=int8_result(references, passed=passed) if int8 else None,
         ranges=toy_ranges() if int8 else None,
+        audit=frames_audit() if int8 else None,
         temporal=compare_movement("clip.mp4", {"fp32": clip, "int8": disturbed(clip, 0.002)})
         if has_int8
         else None,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...calib.audit import SETTLED
+from .pareto import WORST_CC, WORST_KLDIV, pareto_plot
 from .plots import Box, Line, Mark, Plot, Rule, Scale, Tick, joined, nice_ticks, row_box, row_px
 
 _SQNR_SHOWN_DB = 100.0
-_CC_TICKS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 0.99999, 0.999999)
-_CC_FLOOR, _CC_CEILING = 0.0, 1 - 1e-7
 OBSERVER_NAMES = {
     "percentile_99.9": "99.9%",
     "percentile_99.99": "99.99%",
@@ -23,12 +22,16 @@ OBSERVER_NAMES = {
 
 def charts_of(report: Mapping[str, Any]) -> dict[str, Plot | None]:
     """Draw every plot by its name; None where there are no figures for it."""
-    layers, temporal = report["layers"], report["temporal"]
+    layers, points, temporal = report["layers"], report["pareto"], report["temporal"]
+    audit = (report["calibration"] or {}).get("audit", {})
+    changes = audit.get("ranges", {}).get("changes", [])
     has_ranges = any(layer.get("thresholds") for layer in layers)
     return {
         "sqnr": sqnr_plot(layers) if any(layer["in_graph_db"] for layer in layers) else None,
         "ranges": ranges_plot(layers) if has_ranges else None,
-        "pareto": pareto_plot(report["pareto"], report["gate"]) if report["pareto"] else None,
+        "pareto_cc": pareto_plot(points, report["gate"], WORST_CC) if points else None,
+        "pareto_kldiv": pareto_plot(points, report["gate"], WORST_KLDIV) if points else None,
+        "settling": settling_plot(changes) if changes else None,
         "temporal": temporal_plot(temporal) if temporal else None,
     }
 
@@ -101,61 +104,6 @@ def _observer_marks(layer: Mapping[str, Any], scale: Scale, y: float) -> list[Ma
     return marks
 
 
-def pareto_plot(points: Sequence[Mapping[str, Any]], gate: Mapping[str, Any]) -> Plot:
-    """Draw the sets of precisions that were tried: share of int8 against the worst frame's correlation."""
-    box = Box(left=76)
-    shares = [point["int8_macs_share"] for point in points]
-    limit = gate["limits"]["cc_worst"]
-    worst = [point["figures"]["cc_worst"] for point in points]
-    margin = max(0.02, 0.08 * (max(shares) - min(shares)))
-    x_scale = Scale(low=min(shares) - margin, high=max(shares) + margin, start_px=box.left, end_px=box.right)
-    nines = [_nines(value) for value in (*worst, limit)]
-    y_scale = Scale(low=min(nines) - 0.2, high=max(nines) + 0.2, start_px=box.bottom, end_px=box.top)
-    marks = [_set_mark(point, number, x_scale, y_scale) for number, point in enumerate(points, 1)]
-    front = sorted(_front(points), key=lambda point: float(point["int8_macs_share"]))
-    line = [
-        (x_scale.px(point["int8_macs_share"]), y_scale.px(_nines(point["figures"]["cc_worst"])))
-        for point in front
-    ]
-    return Plot(
-        box=box,
-        description="Share of the multiplications in int8 against the worst frame's correlation",
-        x_label="share of the multiplications in int8",
-        y_label="CC with PyTorch, worst frame",
-        x_ticks=[
-            Tick(px=x_scale.px(tick), text=f"{100 * tick:g}%")
-            for tick in nice_ticks(x_scale.low, min(1.0, x_scale.high), 5)
-        ],
-        y_ticks=_cc_ticks(y_scale),
-        lines=[Line(points=joined(line), kind="front")],
-        marks=marks,
-        rules=[Rule(px=y_scale.px(_nines(limit)), text=f"gate: {limit:g}")],
-        legend=[("passed", "passes the gate"), ("failed", "does not"), ("front", "Pareto front")],
-    )
-
-
-def _set_mark(point: Mapping[str, Any], number: int, x_scale: Scale, y_scale: Scale) -> Mark:
-    share, worst = point["int8_macs_share"], point["figures"]["cc_worst"]
-    return Mark(
-        x=x_scale.px(share),
-        y=y_scale.px(_nines(worst)),
-        kind="passed" if point["passed"] else "failed",
-        title=f"{point['step']}: {share:.1%} in int8, CC {worst:.5f} at worst",
-        label=str(number),
-    )
-
-
-def _front(points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Keep the sets that no other one beats in both figures."""
-    return [point for point in points if not any(_beats(other, point) for other in points)]
-
-
-def _beats(other: Mapping[str, Any], point: Mapping[str, Any]) -> bool:
-    first = (other["int8_macs_share"], other["figures"]["cc_worst"])
-    second = (point["int8_macs_share"], point["figures"]["cc_worst"])
-    return first != second and all(a >= b for a, b in zip(first, second, strict=True))
-
-
 def temporal_plot(temporal: Mapping[str, Any]) -> Plot:
     """Draw the flicker of each graph's maps from frame to frame."""
     box, graphs = Box(), temporal["graphs"]
@@ -186,23 +134,39 @@ def temporal_plot(temporal: Mapping[str, Any]) -> Plot:
     )
 
 
+def settling_plot(changes: Sequence[Mapping[str, Any]]) -> Plot:
+    """Draw how far scales of a part of the calibration frames lie from those of all, by observer."""
+    box = Box()
+    highest = max(0.02, *(change["relative"] for change in changes))
+    counts = {change["step"]: change["frames"] for change in changes}
+    x = Scale(low=0, high=max(len(counts) - 1, 1), start_px=box.left + 20, end_px=box.right - 20)
+    y = Scale(low=0.0, high=1.08 * highest, start_px=box.bottom, end_px=box.top)
+    columns = {step: x.px(place) for place, step in enumerate(counts)}
+    lines = [
+        Line(points=joined(_settling(changes, name, columns, y)), kind=_css(name)) for name in OBSERVER_NAMES
+    ]
+    return Plot(
+        box=box,
+        description="How far scales of a part of the calibration frames lie from those of all",
+        x_label="frames used",
+        y_label="largest change of a scale against all frames",
+        x_ticks=[Tick(px=columns[step], text=str(count)) for step, count in counts.items()],
+        y_ticks=[Tick(px=y.px(tick), text=f"{100 * tick:g}%") for tick in nice_ticks(0, y.high, 5)],
+        lines=lines,
+        rules=[Rule(px=y.px(SETTLED), text="settled")],
+        legend=[(_css(name), text) for name, text in OBSERVER_NAMES.items()],
+    )
+
+
+def _settling(
+    changes: Sequence[Mapping[str, Any]], observer: str, columns: Mapping[str, float], y: Scale
+) -> list[tuple[float, float]]:
+    own = [change for change in changes if change["observer"] == observer]
+    return [(columns[change["step"]], y.px(change["relative"])) for change in own]
+
+
 def _row_ticks(box: Box, names: Sequence[str]) -> list[Tick]:
     return [Tick(px=row_px(box, row, len(names)), text=name) for row, name in enumerate(names)]
-
-
-def _nines(cc: float) -> float:
-    """Spread correlations near 1: 0.9 is 1, 0.99 is 2, 0.999 is 3."""
-    return -math.log10(1 - min(max(cc, _CC_FLOOR), _CC_CEILING))
-
-
-def _cc_ticks(scale: Scale) -> list[Tick]:
-    """Give correlations that are easily read, some way apart."""
-    ticks: list[Tick] = []
-    for value in _CC_TICKS:
-        px, inside = scale.px(_nines(value)), scale.low <= _nines(value) <= scale.high
-        if inside and (not ticks or abs(ticks[-1].px - px) >= 22):
-            ticks.append(Tick(px=px, text=f"{value:g}"))
-    return ticks
 
 
 def _css(observer: str) -> str:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...calib.audit import FramesAudit
 from ...calib.ranges import ActivationRanges
+from ...calib.report import audit_json
 from ...runtime.contract import Contract, Precision
 from ..frames import FrameSet
-from ..int8.results import Int8Result
+from ..int8.results import Int8Result, ParetoPoint
 from ..layer_error import LayerError
 from ..parity import agreement
 from ..temporal import TemporalParity
@@ -53,7 +55,7 @@ class Findings:
         errors: of the nodes of each graph, by its precision.
         int8: what the search for an int8 graph found; None where none was asked for.
         ranges: that int8 was calibrated with; None as above.
-        audit: of the calibration frames, as `saliency-calib audit --json` gives it; None where there is none.
+        audit: of the calibration frames; None where they are not at hand, as with the shipped ranges.
         temporal: parity on a clip; None where it was not measured.
     """
 
@@ -63,7 +65,7 @@ class Findings:
     errors: Mapping[Precision, Sequence[LayerError]] = field(default_factory=dict)
     int8: Int8Result | None = None
     ranges: ActivationRanges | None = None
-    audit: Mapping[str, Any] | None = None
+    audit: FramesAudit | None = None
     temporal: TemporalParity | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -96,7 +98,22 @@ class Findings:
             return None
         names = ("passed", "limits", "figures", "int8_macs_share", "repairs", "passes")
         found = self.int8.to_json()
-        return {**{name: found[name] for name in names}, "frames": len(self.int8.parity.frames)}
+        taken = [
+            place for place, point in enumerate(self.int8.pareto) if self.int8.passed and self._took(point)
+        ]
+        return {
+            **{name: found[name] for name in names},
+            "frames": len(self.int8.parity.frames),
+            "taken": taken[-1] if taken else None,
+        }
+
+    def _took(self, point: ParetoPoint) -> bool:
+        """Tell whether a set that was tried is the one that was taken."""
+        result = self.int8
+        return result is not None and (point.int8_macs_share, point.figures) == (
+            result.int8_macs_share,
+            result.figures,
+        )
 
     def _frames(self) -> list[dict[str, Any]]:
         shown = self.shown
@@ -114,7 +131,7 @@ class Findings:
     def _calibration(self) -> dict[str, Any] | None:
         if self.int8 is None:
             return None
-        return {"ranges": dict(self.int8.ranges), "audit": self.audit}
+        return {"ranges": dict(self.int8.ranges), "audit": audit_json(self.audit, self.ranges)}
 
     def _lineage(self) -> dict[str, Any]:
         names = ("models", "golden", "lineage", "tools")

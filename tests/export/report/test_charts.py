@@ -37,6 +37,10 @@ def reader(ticks: Sequence[Tick], as_drawn: Callable[[float], float] = float) ->
     return lambda px: values[0] + slope * (px - ticks[0].px)
 
 
+def by_height(ticks: Sequence[Tick]) -> list[Tick]:
+    return sorted(ticks, key=lambda tick: tick.px)
+
+
 def nines(cc: float) -> float:
     return -math.log10(1 - cc)
 
@@ -73,27 +77,40 @@ def test_thresholds_are_shares_of_the_largest(report: dict[str, Any]) -> None:
     assert chosen == pytest.approx([layer["threshold"] / largest], abs=2e-3)
 
 
-def test_pareto_points_and_the_gate_are_read_off_right(report: dict[str, Any]) -> None:
-    drawn = plot(report, "pareto")
-    x, y = reader(drawn.x_ticks), reader(drawn.y_ticks, nines)
+@pytest.mark.parametrize(
+    ("name", "field", "limit", "as_drawn"),
+    [("pareto_cc", "cc_worst", 0.99, nines), ("pareto_kldiv", "kldiv_worst", 0.01, math.log10)],
+)
+def test_pareto_points_and_the_gate_are_read_off_right(
+    name: str, field: str, limit: float, as_drawn: Callable[[float], float], report: dict[str, Any]
+) -> None:
+    drawn = plot(report, name)
+    x, y = reader(drawn.x_ticks), reader(by_height(drawn.y_ticks), as_drawn)
 
     for mark, point in zip(drawn.marks, report["pareto"], strict=True):
         assert x(mark.x) == pytest.approx(point["int8_macs_share"], abs=2e-3)
-        assert y(mark.y) == pytest.approx(nines(point["figures"]["cc_worst"]), abs=0.02)
-        assert mark.kind == ("passed" if point["passed"] else "failed")
-    assert y(drawn.rules[0].px) == pytest.approx(nines(report["gate"]["limits"]["cc_worst"]), abs=0.02)
-    assert drawn.rules[0].text == "gate: 0.99"
+        assert y(mark.y) == pytest.approx(as_drawn(point["figures"][field]), abs=0.02)
+    assert [mark.kind for mark in drawn.marks] == ["failed", "taken"]
+    assert y(drawn.rules[0].px) == pytest.approx(as_drawn(limit), abs=0.02)
+    assert drawn.rules[0].text == f"gate: {limit}"
+    assert drawn.marks[1].y < drawn.rules[0].px < drawn.marks[0].y  # better is higher
 
 
 def test_a_beaten_set_is_off_the_front(report: dict[str, Any]) -> None:
     best = report["pareto"][1]
     beaten = {**best, "int8_macs_share": best["int8_macs_share"] - 0.1}
-    drawn = plot({**report, "pareto": [*report["pareto"], beaten]}, "pareto")
+    drawn = plot({**report, "pareto": [*report["pareto"], beaten]}, "pareto_cc")
 
     front = drawn.lines[0].points.split()
 
-    assert len(drawn.marks) == 3
+    assert [mark.kind for mark in drawn.marks] == ["failed", "taken", "passed"]
     assert set(front) == {f"{mark.x:g},{mark.y:g}" for mark in drawn.marks[:2]}
+
+
+def test_numbers_do_not_cover_each_other(report: dict[str, Any]) -> None:
+    drawn = plot({**report, "pareto": [*report["pareto"], *report["pareto"]]}, "pareto_cc")
+
+    assert [mark.label for mark in drawn.marks] == ["1", "2", "", ""]
 
 
 def test_flicker_is_drawn_step_by_step(report: dict[str, Any]) -> None:
@@ -108,7 +125,21 @@ def test_flicker_is_drawn_step_by_step(report: dict[str, Any]) -> None:
     assert [line.kind for line in drawn.lines] == ["fp32", "int8"]
 
 
-@pytest.mark.parametrize("name", ["sqnr", "ranges", "pareto", "temporal"])
+def test_scales_settle_towards_all_frames(report: dict[str, Any]) -> None:
+    drawn = plot(report, "settling")
+    y, columns = reader(drawn.y_ticks), {tick.px: int(tick.text) for tick in drawn.x_ticks}
+
+    points = [tuple(map(float, point.split(","))) for point in drawn.lines[0].points.split()]
+
+    first, name = drawn.lines[0].kind, "percentile_99.9"
+    changes = [c for c in report["calibration"]["audit"]["ranges"]["changes"] if c["observer"] == name]
+    assert first == "percentile-99-9"
+    assert [columns[x] for x, _ in points] == [change["frames"] for change in changes] == [64, 128, 256]
+    assert [y(px) for _, px in points] == pytest.approx([c["relative"] for c in changes], abs=2e-4)
+    assert y(drawn.rules[0].px) == pytest.approx(0.01, abs=2e-4)
+
+
+@pytest.mark.parametrize("name", ["sqnr", "ranges", "pareto_cc", "pareto_kldiv", "settling", "temporal"])
 def test_all_is_inside_the_frame(name: str, report: dict[str, Any]) -> None:
     drawn = plot(report, name)
     box = drawn.box

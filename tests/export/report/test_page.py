@@ -117,6 +117,8 @@ def test_every_figure_is_that_of_the_json(findings: Findings, tmp_path: Path) ->
         "/pareto/0/latency_ms",
         "/pareto/1/figures/cc_worst",
         "/parity/fp16_rounded/worst/cc",
+        "/calibration/audit/frames/spreads/luminance/p50",
+        "/calibration/audit/frames/kinds/dark",
         "/lineage/models/int8/bytes",
     ],
 )
@@ -144,6 +146,7 @@ def test_names_are_escaped(findings: Findings, tmp_path: Path) -> None:
     assert NASTY in Page(html).text
     assert "<script" not in html.lower()
     assert "<b>alone" not in html
+    assert "<i>clip" not in html
 
 
 def test_pictures_decode_and_show_the_frame(tmp_path: Path) -> None:

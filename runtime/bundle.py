@@ -39,6 +39,7 @@ class Bundle:
 
     Attributes:
         path: what the user calls it.
+        folder: where its files lie.
         network: name of the network.
         models: the ONNX files by precision; they may be damaged or missing until `model` has checked them.
         golden: frames and PyTorch's maps of them.
@@ -46,6 +47,7 @@ class Bundle:
     """
 
     path: Path
+    folder: Path
     network: str
     models: Mapping[Precision, BundledFile]
     golden: BundledFile
@@ -138,7 +140,13 @@ class Bundle:
                 f"{path} holds no model. Export it again: saliency-export --network {network}"
             )
         return cls(
-            path=path, network=network, models=models, golden=golden, manifest=manifest, unpacked=unpacked
+            path=path,
+            folder=folder,
+            network=network,
+            models=models,
+            golden=golden,
+            manifest=manifest,
+            unpacked=unpacked,
         )
 
     def _checked(self, file: BundledFile, remedy: str) -> Path:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from saliency_edge.runtime.contract import Contract
+import numpy as np
+
+from saliency_edge.runtime.artifact import sha256_of
+from saliency_edge.runtime.contract import Contract, Precision
 from saliency_edge.runtime.engines.receipt import BuildOptions, Receipt, write_receipt
 from saliency_edge.runtime.machine import Gpu, Machine
 from tensorrt_double import MARK
-from toy_models import toy_contract, toy_model
+from toy_models import SIZE_HW, entry_of, noise, save_toy_bundle, toy_contract, toy_map, toy_model
 
 ORIN = Machine(
     gpu=Gpu(name="Orin", compute_capability="8.7", integrated=True, driver="540.4.0, CUDA 12.6"),
@@ -62,3 +66,23 @@ def save_toy_engine(path: Path, contract: Contract | None = None, **changed: Any
     path.write_bytes(content)
     write_receipt(path, receipt)
     return receipt
+
+
+def save_engine_bundle(folder: Path, precision: Precision = "fp16", **changed: Any) -> Path:
+    """Write a bundle of the toy network with golden frames and an engine, and give the engine's path."""
+    save_toy_bundle(folder)
+    write_golden(folder, scale=1.0)
+    engine = folder / "engines" / f"orin-tensorrt10.3.0-{precision}.engine"
+    onnx_sha256 = sha256_of(folder / f"{precision}.onnx")
+    save_toy_engine(engine, toy_contract(precision=precision), **{"onnx_sha256": onnx_sha256, **changed})
+    return engine
+
+
+def write_golden(folder: Path, scale: float) -> None:
+    """Put three golden frames into a bundle; their maps are the network's own, times `scale`."""
+    frames = np.stack([noise(SIZE_HW, seed) for seed in range(3)])
+    maps = np.stack([toy_map(frame) for frame in frames]).astype(np.float32) * np.float32(scale)
+    np.savez(folder / "golden.npz", names=np.array(["a", "b", "c"]), frames=frames, maps=maps)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest["golden"] = entry_of(folder / "golden.npz")
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")

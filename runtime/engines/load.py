@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeAlias
 
-from ..artifact import read_json, refuse_pickle, sha256_of
+from ..artifact import refuse_pickle
 from ..bundle import MANIFEST_NAME, Bundle
-from ..contract import Precision
-from ..errors import ArtifactError, BackendError, UsageError
+from ..contract import PRECISIONS, Precision
+from ..errors import ArtifactError, BackendError, ParityError, SaliencyError, UsageError
+from ..machine import find_gpu
+from .bundled_engine import Say, has_engines, open_bundled_engine, open_engine, rebuild_engine
 from .engine import Engine
 from .ort_engine import OrtEngine
+from .preflight import bundle_of
+from .receipt import read_receipt
 
 PluginLoader: TypeAlias = Callable[[Path, tuple[int, int] | None], Engine]
 """What an entry point of the group `saliency_edge.engines` is; its name is the suffix without the dot."""
@@ -20,27 +26,57 @@ PluginLoader: TypeAlias = Callable[[Path, tuple[int, int] | None], Engine]
 PLUGIN_GROUP = "saliency_edge.engines"
 
 
-def load_engine(model: Path, precision: Precision | None = None, *, threads: int | None = None) -> Engine:
+def say_on_stderr(line: str) -> None:
+    """Print a line for people, past what stdout may carry for a program."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _How:
+    """How models are loaded; see `load_engine`."""
+
+    threads: int | None
+    strict: bool
+    rebuild: bool
+    say: Say
+
+
+def load_engine(
+    model: Path,
+    precision: Precision | None = None,
+    *,
+    threads: int | None = None,
+    strict: bool = False,
+    rebuild: bool = False,
+    say: Say = say_on_stderr,
+) -> Engine:
     """Load a model with the backend that its kind asks for.
+
+    A bundle is run by the TensorRT engine in it that fits this machine; where there is none, by ONNX Runtime,
+    on the GPU if it can, else on the CPU. Each step down is said in a line.
 
     Args:
         model: a bundle (folder or .zip), an `.onnx`, an `.engine`, or on a workstation a `.safetensors`.
         precision: which model of a bundle; without it fp16, which is what ships, where the bundle has it.
         threads: that compute one inference on the CPU; `None`: one for each core.
+        strict: whether to fail where another backend would have to step in.
+        rebuild: whether to build a bundle's engine anew where it is missing or does not fit.
+        say: takes the lines that people read.
 
     Raises:
         UsageError: nothing here can load that kind of file, or `precision` is not for it.
-        ArtifactError: it is missing, damaged, or a pickle, which is never loaded.
+        ArtifactError: it is missing, damaged, for another machine, or a pickle, which is never loaded.
         BackendError: what runs it is not installed.
     """
+    how = _How(threads=threads, strict=strict, rebuild=rebuild, say=say)
     if not model.exists():
         raise ArtifactError(f"no such model: {model}. Make a bundle with saliency-export")
     if model.is_dir() or model.suffix == ".zip":
-        return _engine_of_bundle(model, precision, threads)
+        return _engine_of_bundle(model, precision, how)
     refuse_pickle(model)
     if model.stat().st_size == 0:
         raise ArtifactError(f"{model} is empty. Make it again with saliency-export")
-    engine = _engine_of_file(model, threads)
+    engine = _engine_of_file(model, how)
     if precision is not None and engine.contract.precision != precision:
         raise UsageError(
             f"{model} is {engine.contract.precision}, not {precision}. --precision chooses within a bundle"
@@ -48,38 +84,76 @@ def load_engine(model: Path, precision: Precision | None = None, *, threads: int
     return engine
 
 
-def _engine_of_bundle(path: Path, precision: Precision | None, threads: int | None) -> Engine:
+def _engine_of_bundle(path: Path, precision: Precision | None, how: _How) -> Engine:
     if path.is_dir() and not (path / MANIFEST_NAME).is_file():
         raise ArtifactError(
             f"{path} is no bundle: it holds no {MANIFEST_NAME}. Make one with saliency-export"
         )
     with Bundle.open(path) as bundle:
-        return OrtEngine.load(bundle.model(bundle.precision_or_default(precision)), threads=threads)
+        chosen = bundle.precision_or_default(precision)
+        onnx = bundle.model(chosen)
+        try:
+            return _bundled(bundle, chosen, how)
+        except SaliencyError as error:
+            if how.strict:
+                raise
+            if has_engines(bundle) or find_gpu() is not None:
+                how.say(f"{error}. ONNX Runtime runs {chosen}.onnx in its place")
+        return _engine_of_onnx(onnx, how)
 
 
-def _engine_of_file(path: Path, threads: int | None) -> Engine:
+def _bundled(bundle: Bundle, precision: Precision, how: _How) -> Engine:
+    """Open a bundle's engine; where that fails and it may be built anew, build it and open that one."""
+    try:
+        return open_bundled_engine(bundle, precision)
+    except (ArtifactError, ParityError) as error:
+        if not how.rebuild:
+            raise
+        how.say(str(error))
+    rebuild_engine(bundle, precision, how.say)
+    return open_bundled_engine(bundle, precision)
+
+
+def _engine_of_file(path: Path, how: _How) -> Engine:
     if path.suffix == ".onnx":
-        return OrtEngine.load(path, threads=threads)
+        return _engine_of_onnx(path, how)
     if path.suffix == ".engine":
-        return _engine_of_tensorrt(path)
+        return _engine_of_tensorrt(path, how)
     return _plugin_loader(path)(path, None)
 
 
-def _engine_of_tensorrt(path: Path) -> Engine:
-    """Hold a TensorRT engine against its receipt."""
-    receipt_path = path.with_suffix(".receipt.json")
-    if not receipt_path.is_file():
-        raise ArtifactError(f"{path} has no {receipt_path.name} beside it. Build it again: saliency-export")
-    expected, found = read_json(receipt_path).get("sha256", ""), sha256_of(path)
-    if found != expected:
-        raise ArtifactError(
-            f"{path} is damaged: sha256 {found[:8]}… is not the receipt's {expected[:8]}…. "
-            "Build it again: saliency-export"
-        )
-    raise BackendError(
-        f"{path} is whole, but TensorRT engines need an NVIDIA GPU, and this version does not run them yet. "
-        "Run the bundle or the .onnx that it was built from"
-    )
+def _engine_of_onnx(path: Path, how: _How) -> Engine:
+    """Open an ONNX file; that a GPU stays unused is said, or refused."""
+    engine = OrtEngine.load(path, threads=how.threads)
+    if engine.on_gpu or not (how.strict or find_gpu()):
+        return engine
+    remedy = "Install onnxruntime-gpu for the CUDA version here, or see saliency-doctor"
+    if how.strict:
+        engine.close()
+        raise BackendError(f"{engine.description}: no CUDA, and --strict forbids the CPU. {remedy}")
+    how.say(f"{engine.description}: the GPU stays unused. {remedy}")
+    return engine
+
+
+def _engine_of_tensorrt(path: Path, how: _How) -> Engine:
+    """Open an engine by its name: nothing steps into its place, but it can be built anew."""
+    try:
+        return open_engine(path)
+    except (ArtifactError, ParityError) as error:
+        folder = bundle_of(path)
+        if not how.rebuild or folder is None:
+            raise
+        how.say(str(error))
+    with Bundle.open(folder) as bundle:
+        precision = _precision_of(path)
+        rebuild_engine(bundle, precision, how.say)
+        return open_bundled_engine(bundle, precision)
+
+
+def _precision_of(engine: Path) -> Precision:
+    """Read the precision off an engine's name, which ends with it; its receipt may be what is wrong."""
+    found = next((name for name in PRECISIONS if engine.stem.endswith(f"-{name}")), None)
+    return found or read_receipt(engine).asked_precision
 
 
 def _plugin_loader(path: Path) -> PluginLoader:

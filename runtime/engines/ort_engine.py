@@ -22,8 +22,9 @@ class OrtEngine:
 
     def __init__(self, session: onnxruntime.InferenceSession, contract: Contract, version: str) -> None:
         """Take a session that fulfils `contract`; `load` makes both."""
-        device = "CUDA" if "CUDAExecutionProvider" in session.get_providers() else "CPU"
+        self.on_gpu = "CUDAExecutionProvider" in session.get_providers()
         self.contract = contract
+        device = "CUDA" if self.on_gpu else "CPU"
         self.description = f"ONNX Runtime {version} {device}, {contract.precision}"
         self._session = session
 

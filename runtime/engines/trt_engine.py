@@ -24,13 +24,20 @@ class TrtEngine:
     """An engine on the GPU. One thread at a time may start inferences; any may take their results."""
 
     def __init__(
-        self, device: CudaDevice, runtime: TensorRtRuntime, engine: ICudaEngine, contract: Contract
+        self,
+        path: Path,
+        device: CudaDevice,
+        runtime: TensorRtRuntime,
+        engine: ICudaEngine,
+        contract: Contract,
     ) -> None:
         """Take an engine that fulfils `contract`; `load` makes all of them.
 
         Raises:
             BackendError: there is not enough memory, or the engine does not run.
         """
+        self.on_gpu = True
+        self.path = path
         self.contract = contract
         self.description = f"{runtime.title}, {contract.precision}"
         self._device = device
@@ -57,7 +64,7 @@ class TrtEngine:
             host_code = receipt.options.version_compatible and not runtime.lean
             engine = runtime.load(path.read_bytes(), path.name, with_host_code=host_code)
             _check_tensors(engine, receipt.contract, path)
-            return cls(device, runtime, engine, receipt.contract)
+            return cls(path, device, runtime, engine, receipt.contract)
         except BaseException:
             device.close()
             raise

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine_files import save_toy_engine
 from saliency_edge.runtime.artifact import sha256_of
 from saliency_edge.runtime.engines.load import load_engine
-from saliency_edge.runtime.errors import ArtifactError, BackendError, SaliencyError, UsageError
+from saliency_edge.runtime.errors import ArtifactError, SaliencyError, UsageError
 from toy_models import SIZE_HW, noise, save_toy, save_toy_bundle, toy_map
 
 
@@ -68,12 +69,11 @@ def empty(path: Path) -> None:
 
 
 def damaged_engine(path: Path) -> None:
-    path.write_bytes(b"half of it")
-    path.with_suffix(".receipt.json").write_text(json.dumps({"sha256": "12ab34cd" * 8}), encoding="utf-8")
+    save_toy_engine(path, sha256="12ab34cd" * 8)
 
 
-def whole_engine(path: Path) -> None:
-    path.write_bytes(b"all of it")
+def engine_of_another_version(path: Path) -> None:
+    save_toy_engine(path)
     path.with_suffix(".receipt.json").write_text(json.dumps({"sha256": sha256_of(path)}), encoding="utf-8")
 
 
@@ -88,15 +88,20 @@ def whole_engine(path: Path) -> None:
             "toy.engine",
             lambda path: path.write_bytes(b"x"),
             ArtifactError,
-            "has no toy.receipt.json beside it",
+            "has no toy.receipt.json beside it. Rebuild it: saliency-export",
         ),
         (
             "toy.engine",
             damaged_engine,
             ArtifactError,
-            "sha256 .* is not the receipt's 12ab34cd…. Build it again",
+            "sha256 .* is not the receipt's 12ab34cd…. Rebuild it: saliency-export",
         ),
-        ("toy.engine", whole_engine, BackendError, "need an NVIDIA GPU.* Run the bundle or the .onnx"),
+        (
+            "toy.engine",
+            engine_of_another_version,
+            ArtifactError,
+            "of another version of saliency-edge .* Rebuild it: saliency-export",
+        ),
         (
             "toy.tflite",
             lambda path: path.write_bytes(b"x"),

@@ -1,0 +1,167 @@
+"""The golden check: an engine's maps held against PyTorch's, on the device and without PyTorch.
+
+A bundle carries a few real frames and PyTorch's maps of them (`golden.npz`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArtifactError, ParityError
+from ..metrics import cc, kldiv
+from ..tolerances import TOLERANCES, Tolerance
+from .engine import Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenFrame:
+    """How the map of one frame agrees with PyTorch's.
+
+    Attributes:
+        name: of the frame.
+        max_abs: largest absolute difference of a cell; infinite where the map is not all numbers.
+        cc: correlation; 1 for two constant maps.
+        kldiv: Kullback-Leibler divergence from PyTorch's map, in nats.
+        latency_ms: of the inference, from a frame in host memory to its map there.
+    """
+
+    name: str
+    max_abs: float
+    cc: float
+    kldiv: float
+    latency_ms: float
+
+    def keeps(self, tolerance: Tolerance) -> bool:
+        """Tell whether it lies within a tolerance."""
+        return self.max_abs <= tolerance.max_abs and self.cc >= tolerance.min_cc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenReport:
+    """What the check found.
+
+    Attributes:
+        engine: backend, device and precision.
+        tolerance: what is allowed.
+        frames: at least one.
+    """
+
+    engine: str
+    tolerance: Tolerance
+    frames: tuple[GoldenFrame, ...]
+
+    @property
+    def kept(self) -> bool:
+        """Whether all frames lie within the tolerance."""
+        return all(frame.keeps(self.tolerance) for frame in self.frames)
+
+    @property
+    def worst(self) -> GoldenFrame:
+        """The worst of each figure over the frames, with the median of the latencies."""
+        return GoldenFrame(
+            name="worst",
+            max_abs=max(frame.max_abs for frame in self.frames),
+            cc=min(frame.cc for frame in self.frames),
+            kldiv=max(frame.kldiv for frame in self.frames),
+            latency_ms=median(frame.latency_ms for frame in self.frames),
+        )
+
+    def check(self) -> None:
+        """Hold every frame against the tolerance.
+
+        Raises:
+            ParityError: a frame lies outside; the worst one is named.
+        """
+        failing = [frame for frame in self.frames if not frame.keeps(self.tolerance)]
+        if failing:
+            frame, tolerance = max(failing, key=lambda item: item.max_abs), self.tolerance
+            raise ParityError(
+                f"{self.engine} differs from PyTorch on {len(failing)} of {len(self.frames)} golden frames, "
+                f"most on {frame.name}: max abs {frame.max_abs:.2g} (at most {tolerance.max_abs:g}), "
+                f"CC {frame.cc:.6f} (at least {tolerance.min_cc}). Try another --precision"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Give all of it as plain JSON values."""
+        return {**asdict(self), "worst": asdict(self.worst), "kept": self.kept}
+
+    def to_text(self) -> str:
+        """Give it as a table of at most 80 columns."""
+        rows = [f"{'frame':32}{'max abs':>10}{'CC':>12}{'KLDiv':>12}{'ms':>10}"]
+        rows += [
+            f"{row.name[:31]:32}{row.max_abs:10.2g}{row.cc:12.6f}{row.kldiv:12.2g}{row.latency_ms:10.2f}"
+            for row in (*self.frames, self.worst)
+        ]
+        allowed = f"at most {self.tolerance.max_abs:g}, CC at least {self.tolerance.min_cc}"
+        verdict = "agrees with PyTorch" if self.kept else "differs from PyTorch"
+        return "\n".join([*rows, "", f"{self.engine}: {verdict} (max abs {allowed})"])
+
+
+def check_golden(engine: Engine, golden: Path, *, on_gpu: bool) -> GoldenReport:
+    """Run the golden frames through an engine and compare its maps with PyTorch's.
+
+    Args:
+        engine: of the bundle that the golden frames are from.
+        golden: the bundle's `golden.npz`.
+        on_gpu: whether fp16 is rounded in every layer, as it is there and not in ONNX Runtime on a CPU.
+
+    Raises:
+        ArtifactError: the golden frames cannot be read, or are not for this engine.
+        BackendError: the engine fails.
+    """
+    names, frames, references = _read(golden, engine)
+    precision = engine.contract.precision
+    rounded = f"{precision}_rounded" if on_gpu else precision
+    return GoldenReport(
+        engine=engine.description,
+        tolerance=TOLERANCES.get(rounded, TOLERANCES[precision]),
+        frames=tuple(
+            _compared(engine, name, frame, reference)
+            for name, frame, reference in zip(names, frames, references, strict=True)
+        ),
+    )
+
+
+def _read(golden: Path, engine: Engine) -> tuple[Sequence[str], NDArray[np.uint8], NDArray[np.float32]]:
+    """Read names (K,), frames (K, H, W, 3) and maps (K, h, w)."""
+    contract = engine.contract
+    try:
+        with np.load(golden, allow_pickle=False) as arrays:
+            names, frames, maps = arrays["names"].tolist(), arrays["frames"], arrays["maps"]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise ArtifactError(
+            f"{golden} holds no golden frames ({error}). Export the bundle again: saliency-export"
+        ) from error
+    if not names or frames.shape[1:] != (*contract.size_hw, 3) or maps.shape[1:] != contract.map_size_hw:
+        raise ArtifactError(
+            f"{golden} holds frames {frames.shape} and maps {maps.shape}, which are not for "
+            f"{contract.network}. Export the bundle again: saliency-export"
+        )
+    return names, frames, maps
+
+
+def _compared(
+    engine: Engine, name: str, frame: NDArray[np.uint8], reference: NDArray[np.float32]
+) -> GoldenFrame:
+    """Run one frame; an engine whose smallest batch is above 1 gets it so many times."""
+    batch = np.repeat(frame[np.newaxis], engine.contract.batch[0], axis=0)
+    start_s = time.perf_counter()
+    found = engine.infer(batch)[0]
+    latency_ms = (time.perf_counter() - start_s) * 1e3
+    if not np.isfinite(found).all():
+        return GoldenFrame(name=name, max_abs=np.inf, cc=0.0, kldiv=np.inf, latency_ms=latency_ms)
+    return GoldenFrame(
+        name=name,
+        max_abs=float(np.abs(found.astype(np.float64) - reference).max()),
+        cc=1.0 if np.ptp(found) == np.ptp(reference) == 0 else cc(found, reference),
+        kldiv=max(0.0, kldiv(found, reference)),  # rounding may take it below
+        latency_ms=latency_ms,
+    )

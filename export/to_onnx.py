@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Set
 from typing import TYPE_CHECKING
 
 from ..runtime.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, Contract
@@ -74,15 +75,19 @@ def onnx_from_checkpoint(
     return proto
 
 
-def check_model(model: onnx.ModelProto) -> None:
+def check_model(model: onnx.ModelProto, also: Set[str] = frozenset()) -> None:
     """Hold a graph against ONNX's rules, with full shape inference, and against the operators we deploy.
+
+    Args:
+        model: the graph.
+        also: operators that it may hold besides `ALLOWED_OPS`.
 
     Raises:
         ArtifactError: it breaks one of them.
     """
     import onnx
 
-    foreign = sorted({node.op_type for node in model.graph.node} - ALLOWED_OPS)
+    foreign = sorted({node.op_type for node in model.graph.node} - ALLOWED_OPS - also)
     if foreign:
         raise ArtifactError(
             f"the exported graph holds {', '.join(foreign)}, expected only operators that run everywhere. "

@@ -38,6 +38,8 @@ def open_session(
     options.intra_op_num_threads = threads or 0
     # Threads that spin between operators take the cores from capture and rendering.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if cpu_only:  # Q/DQ nodes as they are written, on every processor: docs/adr/013-int8-numerics.md
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     providers = ["CPUExecutionProvider"] if cpu_only else _providers(ort)
     if isinstance(model, Path) and not model.is_file():
         raise ArtifactError(f"no such file: {model}. Make it with saliency-export")

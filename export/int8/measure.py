@@ -1,0 +1,173 @@
+"""What int8 does to each convolution alone: the pass that the search decides on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...calib.ranges import OBSERVERS, Observer, TensorRange
+from ...runtime.contract import OUTPUT_NAME
+from ...runtime.progress import progress
+from ..parity import agreement
+from .layers import ConvLayer
+from .scales import dequantized_weights, fake_quantized, scale_of
+from .search_cache import SearchCache
+from .segments import Captured, Floats, Kernel, Segments
+
+_SQNR_CEILING_DB = 200.0
+_OUTLIER_RATIO = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One convolution, alone in int8.
+
+    Attributes:
+        observer: the one whose threshold disturbs the output least.
+        threshold: that threshold.
+        sqnr_db: of the output at it, behind its ReLU.
+        mean_error: (O,) of the output's channels, before the ReLU: what a corrected bias takes away.
+        cc_alone: smallest correlation of the maps with those of the fp32 graph.
+        kldiv_alone: largest divergence from them.
+        outlier_channel: of its input, the one that reaches furthest.
+        outlier_ratio: how many times as far as the median channel.
+    """
+
+    observer: Observer
+    threshold: float
+    sqnr_db: float
+    mean_error: tuple[float, ...]
+    cc_alone: float
+    kldiv_alone: float
+    outlier_channel: int
+    outlier_ratio: float
+
+    def outlier(self) -> str:
+        """Name a channel that stands out; empty where none does."""
+        if self.outlier_ratio < _OUTLIER_RATIO:
+            return ""
+        return (
+            f"channel {self.outlier_channel} of its input reaches {self.outlier_ratio:.0f} times the median"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trial:
+    """A convolution's outputs at one observer's threshold, and how much noise is in them."""
+
+    observer: Observer
+    threshold: float
+    outputs: list[Floats]
+    noise: float
+
+
+def measure_layers(
+    segments: Segments,
+    layers: Sequence[ConvLayer],
+    ranges: Mapping[str, TensorRange],
+    frames: NDArray[np.uint8],
+    cache: SearchCache,
+) -> dict[str, Measure]:
+    """Quantise each convolution alone, at the threshold of each observer, and follow the best to the map.
+
+    Args:
+        segments: of the fp32 graph.
+        layers: convolutions that may be int8.
+        ranges: of the activations that they read, by the tensor's name.
+        frames: (K, H, W, 3) BGR, at the network's size.
+        cache: of this search.
+
+    Returns:
+        The measures by the node's name.
+    """
+    is_known = all(layer.node in cache for layer in layers)
+    captured = [] if is_known else segments.capture(frames)
+    found: dict[str, Measure] = {}
+    with progress("int8: layers tried alone", len(layers)) as advance:
+        for layer in layers:
+            values = cache.once(
+                layer.node, partial(_measured, segments, layer, ranges[layer.tensor], captured)
+            )
+            found[layer.node] = Measure(**{**values, "mean_error": tuple(values["mean_error"])})
+            advance()
+    return found
+
+
+def _measured(
+    segments: Segments, layer: ConvLayer, tensor: TensorRange, captured: Sequence[Captured]
+) -> dict[str, Any]:
+    """Measure one convolution; the fields of `Measure`."""
+    kernel = segments.kernel(layer)
+    exact = [segments.convolve(layer, frame[layer.tensor], kernel) for frame in captured]
+    best = _best_trial(segments, layer, tensor, captured, exact)
+    errors = np.mean(
+        [np.mean(out - own, axis=(0, 2, 3)) for out, own in zip(best.outputs, exact, strict=True)], axis=0
+    )
+    maps = segments.finish(layer, best.outputs, captured)
+    found = [agreement(own, frame[OUTPUT_NAME][0]) for own, frame in zip(maps, captured, strict=True)]
+    channel, ratio = _outlier(captured, layer.tensor)
+    measure = Measure(
+        observer=best.observer,
+        threshold=best.threshold,
+        sqnr_db=min(_SQNR_CEILING_DB, -10 * float(np.log10(max(best.noise, 1e-20)))),
+        mean_error=tuple(float(error) for error in errors),
+        cc_alone=min(frame.cc for frame in found),
+        kldiv_alone=max(frame.kldiv for frame in found),
+        outlier_channel=channel,
+        outlier_ratio=ratio,
+    )
+    return asdict(measure)
+
+
+def _best_trial(
+    segments: Segments,
+    layer: ConvLayer,
+    tensor: TensorRange,
+    captured: Sequence[Captured],
+    exact: Sequence[Floats],
+) -> _Trial:
+    """Try the observers' thresholds, the largest first, and keep the one that disturbs the output least."""
+    kernel = segments.kernel(layer)
+    rounded = Kernel(weights=dequantized_weights(kernel.weights), bias=kernel.bias)
+    best: _Trial | None = None
+    for observer, threshold in _distinct(tensor.thresholds):
+        scale = scale_of(threshold)
+        outputs = [
+            segments.convolve(layer, fake_quantized(frame[layer.tensor], scale), rounded)
+            for frame in captured
+        ]
+        noise = _relative_noise(outputs, exact)
+        if best is None or noise < best.noise:
+            best = _Trial(observer=observer, threshold=threshold, outputs=outputs, noise=noise)
+    assert best is not None
+    return best
+
+
+def _distinct(thresholds: Mapping[Observer, float]) -> list[tuple[Observer, float]]:
+    """Give each scale once, the largest first: of equals the one that clips least is tried first."""
+    by_scale = {scale_of(thresholds[name]): (name, thresholds[name]) for name in reversed(OBSERVERS)}
+    return [by_scale[scale] for scale in sorted(by_scale, reverse=True)]
+
+
+def _relative_noise(outputs: Sequence[Floats], exact: Sequence[Floats]) -> float:
+    """Divide the noise's power by the signal's, behind the ReLU, mean over the frames."""
+    ratios = []
+    for out, own in zip(outputs, exact, strict=True):
+        signal = np.maximum(own, 0)
+        noise = np.maximum(out, 0) - signal
+        ratios.append(
+            float(np.sum(noise**2, dtype=np.float64) / max(np.sum(signal**2, dtype=np.float64), 1e-30))
+        )
+    return float(np.mean(ratios))
+
+
+def _outlier(captured: Sequence[Captured], tensor: str) -> tuple[int, float]:
+    """Find the channel that reaches furthest, and how far it stands out of the median one."""
+    reach = np.max([np.abs(frame[tensor]).max(axis=(0, 2, 3)) for frame in captured], axis=0)
+    median = float(np.median(reach[reach > 0])) if (reach > 0).any() else 1.0
+    return int(reach.argmax()), float(reach.max()) / median

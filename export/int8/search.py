@@ -1,0 +1,186 @@
+"""The search for the cheapest set of precisions that passes the gate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...calib.ranges import ActivationRanges
+from ..frames import FrameSet
+from ..ort_session import ort_maps
+from ..parity import Parity, agreement
+from .decisions import by_harm, decisions, hurting
+from .gate import Gate
+from .layers import conv_layers, total_macs
+from .measure import measure_layers
+from .quantize import quantize
+from .recipe import Recipe, recipe_of
+from .results import Int8Result, ParetoPoint, gate_figures
+from .search_cache import SearchCache
+from .segments import Segments
+from .trials import Trials
+
+if TYPE_CHECKING:
+    import onnx
+
+BIAS_CORRECTION = "bias correction"
+_EXTRA_SETS = 1
+"""Sets beyond the cheapest one that are measured for the Pareto front."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchBudget:
+    """How much a search may measure.
+
+    Attributes:
+        frames: that each layer is tried on alone.
+        sets: of precisions that are tried on the gate's frames, at most.
+    """
+
+    frames: int = 4
+    sets: int = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Int8Source:
+    """What int8 graphs are made from.
+
+    Attributes:
+        fp32: the fp32 graph.
+        body: the graph that gets Q/DQ nodes: typed fp16, or fp32.
+        rounded: the same with the body's rounding written out, to be measured in ONNX Runtime.
+        ranges: of the fp32 graph's activations; they were checked against it.
+    """
+
+    fp32: onnx.ModelProto
+    body: onnx.ModelProto
+    rounded: onnx.ModelProto
+    ranges: ActivationRanges
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Int8Search:
+    """What a search gives.
+
+    Attributes:
+        result: what was found out.
+        model: the int8 graph; None where no set passes the gate.
+    """
+
+    result: Int8Result
+    model: onnx.ModelProto | None
+
+
+def search_int8(
+    source: Int8Source, gate: Gate, probes: FrameSet, budget: SearchBudget, cache: SearchCache
+) -> Int8Search:
+    """Measure each layer alone, then keep as few in float as the gate needs.
+
+    Args:
+        source: the graphs.
+        gate: what the maps must keep.
+        probes: frames that decisions are taken on; they are none of the gate's.
+        budget: bounds of what is measured.
+        cache: of an earlier search of the same content.
+
+    Raises:
+        ParityError: a map holds NaN.
+    """
+    start_s = time.monotonic()
+    probes = FrameSet(names=probes.names[: budget.frames], pixels=probes.pixels[: budget.frames])
+    layers = conv_layers(source.fp32)
+    allowed = [layer for layer in layers if layer.refused is None]
+    segments = Segments(source.fp32, gate.contract, allowed)
+    measures = measure_layers(segments, allowed, source.ranges.tensors, probes.pixels, cache)
+    recipe = recipe_of(source.fp32, segments, allowed, measures)
+    broken = hurting(recipe, gate.limits)
+    recipe = replace(recipe, corrects_bias=_correction_pays(source, recipe, broken, gate, probes, cache))
+    trials = Trials(source.rounded, total_macs(source.fp32), recipe, gate, cache, budget.sets)
+    chosen = _cheapest(trials, recipe, broken)
+    _widen(trials, recipe, chosen)
+    kept = frozenset(chosen.kept_nodes)
+    result = Int8Result(
+        passed=chosen.passed,
+        limits=gate.limits,
+        figures=chosen.figures,
+        int8_macs_share=chosen.int8_macs_share,
+        layers=decisions(layers, recipe, gate.limits, kept),
+        pareto=tuple(trials.points),
+        repairs=(BIAS_CORRECTION,) if recipe.corrects_bias else (),
+        ranges=_ranges_json(source.ranges),
+        parity=Parity(precision="int8", frames=trials.agreements(kept), rounded=True),
+        passes=len(trials.points),
+        seconds=time.monotonic() - start_s,
+    )
+    model = quantize(source.body, recipe.convs(kept)) if chosen.passed else None
+    return Int8Search(result=result, model=model)
+
+
+def _correction_pays(
+    source: Int8Source,
+    recipe: Recipe,
+    kept: Set[str],
+    gate: Gate,
+    probes: FrameSet,
+    cache: SearchCache,
+) -> bool:
+    """Try a set with and without corrected biases on the probes, against the fp32 graph."""
+
+    def measure() -> dict[str, bool]:
+        exact = ort_maps(source.fp32, gate.contract, probes.pixels)
+        found = []
+        for corrects in (False, True):
+            model = quantize(source.rounded, replace(recipe, corrects_bias=corrects).convs(kept))
+            maps = ort_maps(model, gate.contract, probes.pixels)
+            agreements = {
+                name: agreement(*pair) for name, *pair in zip(probes.names, maps, exact, strict=True)
+            }
+            found.append(gate_figures(agreements).kldiv_mean)
+        return {"pays": found[1] < found[0]}
+
+    return bool(cache.once(BIAS_CORRECTION, measure)["pays"])
+
+
+def _cheapest(trials: Trials, recipe: Recipe, hurting: Set[str]) -> ParetoPoint:
+    """Keep the layer that hurts most until the gate is kept, then give back those that were not needed.
+
+    Returns:
+        The set that passes with the most multiplications in int8, or the best one where none passes.
+    """
+    kept = list(hurting)
+    point = trials.attempt(kept, "all that do not break the gate alone" if kept else "all layers")
+    for name in by_harm(recipe, hurting):
+        if point.passed or not trials.left:
+            break
+        kept.append(name)
+        point = trials.attempt(kept, f"{name} kept")
+    added = [name for name in kept if name not in hurting][:-1]
+    if point.passed:
+        macs = {layer.node: layer.macs for layer in recipe.layers}
+        for name in sorted(added, key=lambda name: -macs[name]):
+            if trials.left and (tried := trials.attempt(set(kept) - {name}, f"{name} given back")).passed:
+                kept.remove(name)
+                point = tried
+        return point
+    return min(trials.points, key=lambda tried: tried.figures.kldiv_mean)
+
+
+def _widen(trials: Trials, recipe: Recipe, chosen: ParetoPoint) -> None:
+    """Try a few dearer sets, so that the front shows what more accuracy would cost."""
+    kept = list(chosen.kept_nodes)
+    for name in by_harm(recipe, frozenset(kept))[: min(_EXTRA_SETS, trials.left)]:
+        kept.append(name)
+        trials.attempt(kept, f"for comparison: {name} kept")
+
+
+def _ranges_json(ranges: ActivationRanges) -> dict[str, Any]:
+    key = ranges.key
+    return {
+        "origin": Path(ranges.origin).name,
+        "frames": ranges.frames,
+        "model_sha256": key.model_sha256,
+        "method": key.method,
+    }

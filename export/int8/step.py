@@ -1,0 +1,187 @@
+"""The int8 step of an export: ranges and frames for the search, then the search."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...calib.calibrate import Calibrator
+from ...calib.graph import CalibratedModel
+from ...calib.material import FrameRef, read_frames
+from ...calib.ranges import ActivationRanges, shipped_ranges
+from ...calib.run import select_frames
+from ...runtime.contract import Contract
+from ...runtime.errors import InputError, UsageError
+from ...runtime.progress import progress
+from ..frames import FrameSet, fitted
+from ..parity import reference_maps
+from .gate import Gate
+from .gate_frames import shipped_gate_frames, shipped_probes, unseen
+from .results import GateLimits
+from .search import Int8Search, Int8Source, SearchBudget, search_int8
+from .search_cache import SearchCache
+
+if TYPE_CHECKING:
+    import onnx
+
+    from ...train.checkpoint import Checkpoint
+
+MOST_FRAMES = 512
+"""Of a user's frames, those that are chosen."""
+MOST_GATE_FRAMES = 24
+_GATE_SHARE = 0.25
+_FEWEST_FRAMES = 16
+_METHOD = 1
+"""Counts up when what is measured changes: a search that was stopped goes on by its own rules only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Int8Options:
+    """How int8 is to be made.
+
+    Attributes:
+        limits: of the gate.
+        budget: of the search.
+        calib: the user's frames: some give the ranges, others are the gate's.
+        ranges: a file of ranges; None for those that ship.
+    """
+
+    limits: GateLimits = field(default_factory=GateLimits)
+    budget: SearchBudget = field(default_factory=SearchBudget)
+    calib: Path | None = None
+    ranges: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Int8Graphs:
+    """What the int8 step starts from; see `search.Int8Source`."""
+
+    fp32: onnx.ModelProto
+    body: onnx.ModelProto
+    rounded: onnx.ModelProto
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Int8Step:
+    """What the int8 step gives.
+
+    Attributes:
+        search: its result and its graph.
+        ranges: that the scales were chosen from.
+        gate: frames and PyTorch's maps that the result was judged by.
+    """
+
+    search: Int8Search
+    ranges: ActivationRanges
+    gate: Gate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Material:
+    """Ranges, and frames that took no part in them, fitted."""
+
+    ranges: ActivationRanges
+    judged: FrameSet
+    probes: FrameSet
+
+
+def make_int8(
+    checkpoint: Checkpoint,
+    contract: Contract,
+    graphs: Int8Graphs,
+    options: Int8Options,
+    cache_file: Path,
+) -> Int8Step:
+    """Find an int8 graph that passes the gate.
+
+    Args:
+        checkpoint: the network.
+        contract: of the fp32 graph.
+        graphs: to start from.
+        options: how.
+        cache_file: where a search that is stopped leaves what it has measured.
+
+    Raises:
+        UsageError: no ranges ship for this network.
+        ContractError: the ranges belong to another graph.
+        InputError: the user's frames cannot be read, or are too few.
+        ParityError: a map holds NaN.
+    """
+    material = _material(contract, graphs.fp32, options)
+    judged = material.judged
+    gate = Gate(
+        limits=options.limits,
+        frames=judged,
+        references=reference_maps(checkpoint, judged.pixels),
+        contract=contract,
+    )
+    source = Int8Source(fp32=graphs.fp32, body=graphs.body, rounded=graphs.rounded, ranges=material.ranges)
+    cache = SearchCache(cache_file, _content(source, material, options))
+    search = search_int8(source, gate, material.probes, options.budget, cache)
+    cache.remove()
+    return Int8Step(search=search, ranges=material.ranges, gate=gate)
+
+
+def _material(contract: Contract, fp32: onnx.ModelProto, options: Int8Options) -> _Material:
+    if options.calib is not None:
+        return _users_material(contract, fp32, options.calib)
+    path = options.ranges or shipped_ranges(contract.network)
+    if path is None:
+        raise UsageError(f"no activation ranges ship for {contract.network}. Give frames: --calib PATH")
+    ranges = ActivationRanges.load(path)
+    ranges.check(fp32)
+    judged = unseen(shipped_gate_frames(contract), ranges)
+    return _Material(ranges=ranges, judged=judged, probes=shipped_probes(contract))
+
+
+def _users_material(contract: Contract, fp32: onnx.ModelProto, calib: Path) -> _Material:
+    """Split the user's frames, seeded: near-duplicates are dropped first, so that the two parts differ."""
+    refs = select_frames([str(calib)], MOST_FRAMES, seed=0).refs
+    if len(refs) < _FEWEST_FRAMES:
+        raise InputError(
+            f"{calib} holds {len(refs)} different frames; calibration and its gate need {_FEWEST_FRAMES}, "
+            "better some hundred. Give more"
+        )
+    order = np.random.default_rng(0).permutation(len(refs))
+    count = min(MOST_GATE_FRAMES, round(_GATE_SHARE * len(refs)))
+    judged, rest = ([refs[place] for place in sorted(part)] for part in (order[:count], order[count:]))
+    probes = rest[:: max(1, len(rest) // MOST_GATE_FRAMES)]
+    return _Material(
+        ranges=_ranges(contract, fp32, rest),
+        judged=_fitted(judged, contract),
+        probes=_fitted(probes, contract),
+    )
+
+
+def _ranges(contract: Contract, fp32: onnx.ModelProto, refs: Sequence[FrameRef]) -> ActivationRanges:
+    calibrator = Calibrator(CalibratedModel(graph=fp32, contract=contract, path=Path("the fp32 graph")))
+    with progress("frames calibrated", len(refs)) as advance:
+        for ref, frame_bgr in read_frames(refs):
+            calibrator.add(fitted([(ref.name, frame_bgr)], contract.size_hw, contract.fit).pixels[0])
+            advance()
+    return calibrator.ranges()
+
+
+def _fitted(refs: Sequence[FrameRef], contract: Contract) -> FrameSet:
+    frames = [(ref.name, frame_bgr) for ref, frame_bgr in read_frames(refs)]
+    return fitted(frames, contract.size_hw, contract.fit)
+
+
+def _content(source: Int8Source, material: _Material, options: Int8Options) -> dict[str, object]:
+    """Give all that measurements depend on."""
+    parts = (material.judged, material.probes)
+    return {
+        "method": _METHOD,
+        "ranges": asdict(material.ranges.key),
+        "body": hashlib.sha256(source.rounded.SerializeToString(deterministic=True)).hexdigest(),
+        "frames": [
+            hashlib.sha256(part.pixels.tobytes()).hexdigest() for part in (material.judged, material.probes)
+        ],
+        "limits": asdict(options.limits),
+        "budget": asdict(options.budget),
+    }

@@ -1,0 +1,71 @@
+"""Sets of precisions tried on the gate's frames, each once, within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Set
+from typing import TYPE_CHECKING
+
+from ..parity import Agreement
+from .gate import Gate
+from .quantize import quantize
+from .recipe import Recipe
+from .results import ParetoPoint
+from .search_cache import SearchCache
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class Trials:
+    """What the gate says of sets of layers."""
+
+    def __init__(
+        self, rounded: onnx.ModelProto, macs: int, recipe: Recipe, gate: Gate, cache: SearchCache, most: int
+    ) -> None:
+        """Start without any.
+
+        Args:
+            rounded: the graph that gets Q/DQ nodes, its rounding written out.
+            macs: multiplications of the whole network.
+            recipe: how layers are quantised.
+            gate: what the maps must keep.
+            cache: of this search.
+            most: sets that may be tried.
+        """
+        self._rounded, self._recipe, self._gate, self._cache = rounded, recipe, gate, cache
+        self._macs, self._most = macs, most
+        self.points: list[ParetoPoint] = []
+
+    @property
+    def left(self) -> int:
+        """How many more sets may be tried."""
+        return self._most - len(self.points)
+
+    def attempt(self, kept: Collection[str], step: str) -> ParetoPoint:
+        """Try a set.
+
+        Args:
+            kept: names of the layers that stay float.
+            step: what this set is, for the record.
+
+        Raises:
+            ParityError: a map holds NaN.
+        """
+        figures, passed = self._gate.judge(self.agreements(frozenset(kept)))
+        in_int8 = [layer for layer in self._recipe.layers if layer.node not in kept]
+        point = ParetoPoint(
+            step=step,
+            int8_macs_share=sum(layer.macs for layer in in_int8) / self._macs,
+            kept_nodes=tuple(layer.node for layer in self._recipe.layers if layer.node in kept),
+            figures=figures,
+            passed=passed,
+        )
+        self.points.append(point)
+        return point
+
+    def agreements(self, kept: Set[str]) -> dict[str, Agreement]:
+        """Give a set's agreement with PyTorch, frame by frame."""
+        name = "set without " + (", ".join(sorted(kept)) or "none")
+        convs = self._recipe.convs(kept)
+        model = quantize(self._rounded, convs)
+        return self._gate.agreements(name, model, "int8", self._cache)

@@ -122,8 +122,9 @@ def run(
         ),
     ] = None,
     qp_strength: Annotated[
-        float, typer.Option(min=1.0, max=20.0, help="Largest QP offset of --qp-map.")
-    ] = 6.0,
+        float,
+        typer.Option(min=1.0, max=24.0, help="QP between where nobody looks and where most do, in --qp-map."),
+    ] = 10.0,
     policy: Annotated[
         str | None,
         typer.Option(

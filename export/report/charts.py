@@ -153,8 +153,8 @@ def settling_plot(changes: Sequence[Mapping[str, Any]]) -> Plot:
         x_ticks=[Tick(px=columns[step], text=str(count)) for step, count in counts.items()],
         y_ticks=[Tick(px=y.px(tick), text=f"{100 * tick:g}%") for tick in nice_ticks(0, y.high, 5)],
         lines=lines,
-        rules=[Rule(px=y.px(SETTLED), text="settled")],
-        legend=[(_css(name), text) for name, text in OBSERVER_NAMES.items()],
+        rules=[Rule(px=y.px(SETTLED))],
+        legend=[*((_css(name), text) for name, text in OBSERVER_NAMES.items()), ("limit", "settled")],
     )
 
 

@@ -68,17 +68,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A limit drawn across the plot.
-
-    Attributes:
-        px: its place.
-        text: what it is.
-        upright: whether it is a place on the x axis.
-    """
+    """A limit drawn across the plot, at a place on the y axis in pixels, and what it is."""
 
     px: float
-    text: str
-    upright: bool = False
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

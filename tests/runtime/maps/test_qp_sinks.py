@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +109,35 @@ def test_other_suffixes_and_folders_are_refused(tmp_path: Path) -> None:
         open_qp_map(tmp_path / "clip.txt", fps=None, options=OPTIONS)
     with pytest.raises(OutputError):
         open_qp_map(Path("/proc/none/clip.npy"), fps=None, options=OPTIONS)
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from test_qp_sinks import open_qp_map, OPTIONS, result_of, half
+sink = open_qp_map(Path(sys.argv[1]), fps=None, options=OPTIONS)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    for index in range(1000):
+        sink.write(result_of(index, half(True)))
+finally:
+    sink.close()
+"""
+
+
+def test_a_full_disk_is_told_of_and_leaves_nothing(tmp_path: Path) -> None:
+    """A limit on the size of files fails as a full disk does, in a process of its own."""
+    folders = [Path(__file__).parent, Path(__file__).parents[2]]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / "clip.npy")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert f"OutputError: cannot write {tmp_path / 'clip.npy'}: File too large" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def run_ffmpeg(*arguments: str | Path) -> str:

@@ -8,25 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from saliency_edge.runtime.errors import OutputError, SaliencyError, UsageError
-from saliency_edge.runtime.video.frame import Frame, Result, SaliencyMap
 from saliency_edge.runtime.video.sinks import MapsFormat, MapSink, VideoSink
+from sink_results import VALUES, files_in, result_of
 from toy_models import noise, read_clip
-
-VALUES = np.array([[0.0, 0.25], [0.5, 1.0]], np.float32)
-
-
-def result_of(
-    picture_bgr: NDArray[np.uint8], name: str = "frame", values: NDArray[np.float32] = VALUES
-) -> Result:
-    frame = Frame(index=0, name=name, image_bgr=picture_bgr, captured_s=0.0)
-    return Result(saliency=SaliencyMap(frame=frame, values=values), picture_bgr=picture_bgr, age_s=0.0)
-
-
-def files_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".mov"])

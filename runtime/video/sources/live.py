@@ -16,7 +16,7 @@ from ..images import check_size
 from ..journal import Journal
 from .options import SourceOptions
 from .picture import Connection, Picture
-from .stream_clock import StreamClock
+from .stream_clock import CaptureClock, StreamClock
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.25, 8.0
 
@@ -48,7 +48,7 @@ class LiveSource:
         self._name, self._connect, self._options, self._journal = name, connect, options, journal
         self._ends = ends
         self._stopped = Event()
-        self._clock = StreamClock()
+        self._clock, self._capture_clock = StreamClock(), CaptureClock()
         self._connection: Connection | None = None
         self._pictures = self._open()
         self.frame_count = options.max_frames
@@ -120,6 +120,7 @@ class LiveSource:
             else:
                 away_s = time.monotonic() - lost_s
                 self._clock.restart()
+                self._capture_clock = CaptureClock()
                 self._journal.note("restarted", f"{self._name} is back after {away_s:.1f} s")
                 return
             if self._options.give_up_s is not None and time.monotonic() - lost_s > self._options.give_up_s:
@@ -127,15 +128,19 @@ class LiveSource:
             delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
 
     def _frame(self, index: int, picture: Picture) -> Frame:
-        captured_s = picture.captured_s or time.monotonic()
-        timestamp_s = self._clock.time_of(picture.timestamp_s, captured_s)
+        arrived_s = time.monotonic()
+        timestamp_s = self._clock.time_of(picture.timestamp_s, arrived_s)
         if self._clock.has_jumped:
             self._journal.note("clock_jumped", f"the clock of {self._name} went backwards; its times go on")
+            self._capture_clock = CaptureClock()
+        estimated_s = arrived_s
+        if timestamp_s is not None:
+            estimated_s = self._capture_clock.captured_s(timestamp_s, arrived_s)
         return Frame(
             index=index,
             name=f"{index:06d}",
             image_bgr=picture.image_bgr,
-            captured_s=captured_s,
+            captured_s=picture.captured_s or estimated_s,
             timestamp_s=timestamp_s,
         )
 

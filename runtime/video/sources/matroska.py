@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import InputError
 from .byte_reader import ByteReader, StreamEndError
-from .picture import Picture
+from .picture import Picture, check_announced
 
 MATROSKA_MAGIC = b"\x1a\x45\xdf\xa3"
 
@@ -26,6 +26,7 @@ _CODEC = 0x86
 
 _BLOCK_HEADER_BYTES = 4  # track, time within the cluster (2), flags
 _LARGEST_NUMBER_BYTES = 8
+_LONGEST_NAME = 64
 
 
 def matroska_pictures(reader: ByteReader) -> Generator[Picture, None, None]:
@@ -37,7 +38,7 @@ def matroska_pictures(reader: ByteReader) -> Generator[Picture, None, None]:
             numbers[element] = int.from_bytes(reader.read(size), "big")
         elif element in (_SIMPLE_BLOCK, _BLOCK):
             yield _picture(reader, size, numbers)
-        elif element == _CODEC:
+        elif element == _CODEC and size <= _LONGEST_NAME:
             _check_codec(reader.read(size), reader.name)
         elif element not in _ENTERED:
             reader.skip(size)
@@ -46,7 +47,8 @@ def matroska_pictures(reader: ByteReader) -> Generator[Picture, None, None]:
 def _picture(reader: ByteReader, size: int, numbers: dict[int, int]) -> Picture:
     """Read a block: a frame whose rows may be padded to four bytes."""
     height, width = numbers[_HEIGHT], numbers[_WIDTH]
-    row_bytes, rest = divmod(size - _BLOCK_HEADER_BYTES, max(height, 1))
+    check_announced((height, width), reader.name)
+    row_bytes, rest = divmod(size - _BLOCK_HEADER_BYTES, height)
     if rest or not 3 * width <= row_bytes <= 3 * width + 3:
         raise InputError(
             f"{reader.name} gave {size} bytes for a frame of {width}x{height}: its size has changed"

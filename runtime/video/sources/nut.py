@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import InputError
 from .byte_reader import ByteReader, StreamEndError
-from .picture import Picture
+from .picture import Picture, check_announced
 
 NUT_MAGIC = b"nut/multimedia container\0"
 
@@ -25,6 +25,7 @@ _STARTCODE_BYTE = ord("N")
 _CODED_PTS, _STREAM_ID, _SIZE_MSB, _CHECKSUM, _RESERVED = 8, 16, 32, 64, 128
 _HEADER_IDX, _MATCH_TIME, _CODED, _INVALID = 1024, 2048, 4096, 8192
 
+_LARGEST_PACKET = 1 << 20  # bytes; headers have some hundreds
 _LARGEST_UNCHECKED = 4096  # bytes of a packet without a checksum of its header, or of a frame that is elided
 
 
@@ -75,6 +76,8 @@ def _after_packet(reader: ByteReader, state: _State) -> _State:
     size = _number(reader)
     if size > _LARGEST_UNCHECKED:
         reader.skip(4)
+    if size > _LARGEST_PACKET:
+        raise InputError(f"{reader.name} is no NUT from here on: it holds something else")
     packet = BytesIO(reader.read(size))
     if code == _MAIN:
         return _read_main(packet)
@@ -105,7 +108,7 @@ def _read_codes(packet: BytesIO) -> list[_FrameCode]:
         given = dict(enumerate(fields))
         pts_delta, multiplier = given.get(0, pts_delta), given.get(1, multiplier)
         size, reserved, header = given.get(3, 0), given.get(4, 0), given.get(7, header)
-        for step in range(given.get(5, multiplier - size)):
+        for step in range(min(given.get(5, multiplier - size), 256)):
             if len(codes) == _STARTCODE_BYTE:
                 codes.append(_FrameCode(_INVALID, 1, 0, 0, 0, 0))
             codes.append(_FrameCode(flags, multiplier, size + step, pts_delta, reserved, header))
@@ -126,7 +129,8 @@ def _read_stream(packet: BytesIO, state: _State) -> None:
 def _picture(reader: ByteReader, state: _State) -> Picture:
     size, header = _read_frame_header(reader, state)
     height, width = state.size_hw
-    if size + len(header) != 3 * height * width or size == 0:
+    check_announced(state.size_hw, reader.name)
+    if size + len(header) != 3 * height * width:
         raise InputError(
             f"{reader.name} gave {size} bytes for a frame of {width}x{height}: its size has changed"
         )

@@ -9,6 +9,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import InputError
+
+_LARGEST_SIDE = 16384  # pixels
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -23,6 +27,16 @@ class Picture:
     image_bgr: NDArray[np.uint8]
     timestamp_s: float | None = None
     captured_s: float | None = None
+
+
+def check_announced(size_hw: tuple[int, int], name: str) -> None:
+    """Refuse a size that no camera has, before memory is taken for it.
+
+    Raises:
+        InputError: the stream is damaged.
+    """
+    if not all(0 < side <= _LARGEST_SIDE for side in size_hw):
+        raise InputError(f"{name} announces frames of {size_hw[1]}x{size_hw[0]}: it is damaged")
 
 
 class Connection(Protocol):

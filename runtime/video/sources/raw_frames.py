@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from .byte_reader import ByteReader, StreamEndError
-from .picture import Picture
+from .picture import Picture, check_announced
 
 PixelFormat = Literal["bgr24", "rgb24", "gray", "i420", "nv12", "yuyv"]
 PIXEL_FORMATS: tuple[PixelFormat, ...] = get_args(PixelFormat)
@@ -108,12 +108,13 @@ def _y4m_format(header: bytes, name: str) -> RawFormat:
     )
     colours = fields.get(b"C", "420")
     is_known = colours == "mono" or re.fullmatch(r"420(jpeg|mpeg2|paldv)?", colours)
-    if found is None or not is_known or not all(int(number) > 0 for number in found.groups()):
+    if found is None or not is_known or int(found[4]) == 0:
         raise InputError(
             f"{name}: cannot read Y4M with the header {header.decode('ascii', 'replace').strip()!r}; "
             "expected 8-bit 4:2:0 or mono, such as ffmpeg -pix_fmt yuv420p gives"
         )
     height, width, numerator, denominator = map(int, found.groups())
+    check_announced((height, width), name)
     return RawFormat(
         size_hw=(height, width), fps=numerator / denominator, pixels="gray" if colours == "mono" else "i420"
     )

@@ -15,7 +15,6 @@ A ratio is the graph's figure over the fp32 graph's, 1 for a graph that moves as
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -145,11 +144,8 @@ def read_clip(path: Path, contract: Contract, max_frames: int = CLIP_FRAMES) -> 
     Raises:
         InputError: the clip cannot be read, or has fewer than 2 frames.
     """
-    source = open_source(str(path), SourceOptions(max_frames=max_frames))
-    try:
+    with closing(open_source(str(path), SourceOptions(max_frames=max_frames))) as source:
         frames = [(frame.name, frame.image_bgr) for frame in source.frames()]
-    finally:
-        source.close()
     if len(frames) < 2:
         raise InputError(f"{path} has {len(frames)} frame, expected 2 or more: movement lies between frames")
     return fitted(frames, contract.size_hw, contract.fit)

@@ -142,7 +142,7 @@ def _agreement_json(found: NDArray[np.float32], reference: NDArray[np.float32]) 
     """Give the figures that a picture's caption has."""
     figures = agreement(found, reference)
     return {
-        "cc": float(f"{figures.cc:.6g}"),
+        "cc": float(f"{figures.cc:.8g}"),
         "kldiv": float(f"{figures.kldiv:.3g}"),
         "max_abs": float(f"{figures.max_abs:.3g}"),
         "peak_shift_cells": float(f"{figures.peak_shift_cells:.3g}"),

@@ -47,7 +47,7 @@ def _without_int8(manifest: Mapping[str, Any]) -> str:
     label, row = list(manifest["parity"].items())[-1]
     return (
         f"{label.partition('_')[0]} agrees with PyTorch's fp32 maps on all {len(row['frames'])} frames: "
-        f"correlation {row['worst']['cc']:.6f} at worst, {row['tolerance']['min_cc']:g} allowed."
+        f"correlation {row['worst']['cc']:.7f} at worst, {row['tolerance']['min_cc']:g} allowed."
     )
 
 

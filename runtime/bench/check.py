@@ -10,12 +10,11 @@ from .accuracy import MapSample
 from .baseline import Baseline, BaselineModel
 from .figures import BenchResult, ModelFigures
 from .host import KIND
-from .loops import FRAME
+from .loops import CPU, FRAME
 from .statistics import Interval, change_interval
 
-Verdict = Literal["ok", "worse", "better", "not held"]
+Verdict = Literal["ok", "worse", "better", "unsure", "not held"]
 
-_CONFIDENCE = 0.99  # many figures are held at a time: at 95% one in forty would be out by chance
 _SHORT_MS = 0.1  # below this, a stage costs nothing worth a word
 _SLACK_BYTES = 16 * 1024
 _SLACK_MAP = 1e-4  # the tolerance of fp32 maps
@@ -34,6 +33,7 @@ _MOVERS = frozenset(
     }
 )
 """Operators that compute nothing: one more of them is a cost without a use."""
+_NAMES = {FRAME: "the whole frame", CPU: "the processor's work for a frame"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,8 @@ class Check:
     Attributes:
         model: its name, or `install`.
         figure: its name.
-        verdict: `worse` is a regression; `not held` where one of the sides is missing.
+        verdict: `worse` is a regression; `unsure` looks like one, but the machine is too busy to tell; `not
+            held` where one of the sides is missing.
         sentence: for people.
     """
 
@@ -104,8 +105,8 @@ def _times(model: ModelFigures, before: BaselineModel, limits: Limits) -> Iterat
         if stage not in before.ratios:
             continue
         now_ms = model.cases[0].alone.latency[stage].p50_ms
-        change = change_interval(before.ratios[stage], ratios, _CONFIDENCE)
-        name = "the whole frame" if stage == FRAME else stage
+        change = change_interval(before.ratios[stage], ratios)
+        name = _NAMES.get(stage, stage)
         verdict = _verdict_of(change, limits.tolerance)
         if max(now_ms, before.latency_ms.get(stage, 0.0)) < _SHORT_MS:
             verdict = "ok"
@@ -117,7 +118,7 @@ def _times(model: ModelFigures, before: BaselineModel, limits: Limits) -> Iterat
 def _start_up(model: ModelFigures, before: BaselineModel, limits: Limits) -> Iterator[Check]:
     if model.start_up is None or before.start_up_ratios is None:
         return
-    change = change_interval(before.start_up_ratios, model.start_up.ratios, _CONFIDENCE)
+    change = change_interval(before.start_up_ratios, model.start_up.ratios)
     sentence = f"a cold start takes {_change_text(change, limits)}; {model.start_up.first_map_s:.2f} s"
     yield _check(model, "start-up", _verdict_of(change, limits.tolerance), sentence)
 
@@ -220,6 +221,8 @@ def _check(model: ModelFigures, figure: str, verdict: Verdict, sentence: str) ->
 def _verdict_of(change: Interval, tolerance: float) -> Verdict:
     if change.low > 1 + tolerance:
         return "worse"
+    if change.estimate > 1 + tolerance:
+        return "unsure"
     return "better" if change.high < 1 / (1 + tolerance) else "ok"
 
 

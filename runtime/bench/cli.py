@@ -29,7 +29,7 @@ def bench(
     models: Annotated[
         list[Path],
         typer.Argument(
-            metavar="MODEL...",
+            metavar="MODEL",
             help="Bundles (folder or .zip), .onnx, .engine, or .safetensors files.",
             show_default=False,
         ),

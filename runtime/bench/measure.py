@@ -13,6 +13,7 @@ from ..bundle import Bundle
 from ..contract import Contract
 from ..engines.engine import Engine
 from ..engines.load import load_engine
+from ..engines.load_options import LoadOptions
 from ..errors import UsageError
 from ..video.opencv_setup import single_threaded
 from .accuracy import GoldenFrames, hold_against_golden, read_golden, sample_maps
@@ -21,7 +22,7 @@ from .figures import AgainstReference, BenchResult, Case, ModelFigures
 from .footprint import base_install_mb
 from .graph_cost import GraphCost, graph_cost
 from .host import host
-from .loops import FRAME, REFERENCE_MODEL, ModelLoop, ReferenceLoop, allocated, timed
+from .loops import CPU, FRAME, REFERENCE_MODEL, ModelLoop, ReferenceLoop, allocated, timed
 from .pictures import synthetic_picture
 from .roofline import measure_roofline
 from .rounds import RoundPlan, Series, take_turns
@@ -133,7 +134,7 @@ def _measure_model(choice: ModelChoice, plan: BenchPlan, say: Callable[[str], No
 
 
 def _load(choice: ModelChoice) -> Engine:
-    return load_engine(choice.path, choice.precision, threads=choice.threads)
+    return load_engine(choice.path, choice.precision, LoadOptions(threads=choice.threads))
 
 
 def _check_batches(batches: Sequence[int], contract: Contract) -> None:
@@ -158,7 +159,7 @@ def _loop(engine: Engine, plan: BenchPlan) -> ModelLoop:
 
 
 def _against_reference(loop: ModelLoop, name: str, choice: ModelChoice, plan: BenchPlan) -> AgainstReference:
-    with closing(load_engine(REFERENCE_MODEL, threads=choice.threads)) as engine:
+    with closing(load_engine(REFERENCE_MODEL, None, LoadOptions(threads=choice.threads))) as engine:
         repeats = plan.repeats.get(name) or _repeats_for(loop, ReferenceLoop(engine))
         series = take_turns({"model": loop, "reference": ReferenceLoop(engine, repeats)}, plan.rounds)
     return AgainstReference(repeats=repeats, ratios=_ratios(series["model"], series["reference"]))
@@ -175,10 +176,9 @@ def _repeats_for(loop: ModelLoop, reference: ReferenceLoop) -> int:
 
 def _ratios(model: Series, reference: Series) -> Series:
     """Divide what the backend does by the convolutions, and what OpenCV does by the resize."""
-    by_backend = {FRAME, "infer"}
+    divisors = {FRAME: FRAME, CPU: CPU, "infer": "convolutions"}
     return {
-        stage: durations_s / reference["convolutions" if stage in by_backend else "resize"]
-        for stage, durations_s in model.items()
+        stage: durations_s / reference[divisors.get(stage, "resize")] for stage, durations_s in model.items()
     }
 
 

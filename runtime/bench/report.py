@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from .check import Check
 from .figures import BenchResult, Case, ModelFigures
-from .loops import FRAME
+from .loops import CPU, FRAME
 
 _COLUMNS = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms")
 _HEADINGS = ("p50", "p90", "p95", "p99", "max")
@@ -57,7 +57,7 @@ def check_lines(checks: Sequence[Check]) -> list[str]:
 def included_text(case: Case) -> str:
     """Say what a frame's time includes."""
     height, width = case.size_hw
-    stages = ", ".join(stage for stage in case.alone.latency if stage != FRAME)
+    stages = ", ".join(stage for stage in case.alone.latency if stage not in (FRAME, CPU))
     return (
         f"a frame is {stages}, one after another in one thread; {height}x{width} frames lie in memory; infer "
         "includes host to device and back; reading, drawing and writing are left out unless named"

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..engines.load import load_engine
+from ..engines.load_options import LoadOptions
 from .graph_cost import GraphCost
 from .pictures import synthetic_picture
 
@@ -68,7 +69,7 @@ def measure_roofline(
 
 
 def _product_tera_ops(threads: int | None) -> float:
-    with closing(load_engine(PRODUCTS_MODEL, threads=threads)) as engine:
+    with closing(load_engine(PRODUCTS_MODEL, None, LoadOptions(threads=threads))) as engine:
         frames = synthetic_picture(engine.contract.size_hw)[np.newaxis]
         return 2 * _PRODUCT_MACS / _least_s(lambda: engine.infer(frames)) / 1e12
 

@@ -10,10 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..video.opencv_setup import single_threaded
-from .loops import Loop, timed
+from .loops import CPU, FRAME, Loop, timed
+from .statistics import median_interval
 
 Series = Mapping[str, NDArray[np.float64]]
 """Seconds of each stage, one value a round."""
+
+_ROUNDS_BETWEEN_LOOKS = 5
+
+_Round = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,21 +27,24 @@ class RoundPlan:
 
     Attributes:
         rounds: at least so many.
-        seconds: and at least so long, with `limit` rounds at most.
-        limit: see `seconds`.
+        precision: then until the interval of each loop's ratio to the last loop reaches no further from it,
+            as a part of it.
+        seconds: but not longer than this.
     """
 
     rounds: int = 15
-    seconds: float = 3.0
-    limit: int = 200
+    precision: float = 0.03
+    seconds: float = 45.0
 
 
 def take_turns(
     loops: Mapping[str, Loop], plan: RoundPlan, on_round: Callable[[], None] = lambda: None
 ) -> dict[str, Series]:
-    """Run each loop twice a round, forth and back, and give the means of both runs.
+    """Run each loop twice a round, forth and back, and give what a round says.
 
-    A first round is not counted: each loop finds the caches as the others left them.
+    Of both runs the lesser time counts: what only one of them met was a disturbance. Of the processor's time,
+    which has few, it is the mean. A first round is not counted: each loop finds the caches as others left
+    them.
 
     Args:
         loops: by name.
@@ -46,28 +54,41 @@ def take_turns(
     Returns:
         By loop: seconds of each stage, (rounds,).
     """
-    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in loops}
-    order = [*loops, *reversed(list(loops))]
+    rounds: list[_Round] = []
     with single_threaded():
-        _one_round(loops, order)
+        _one_round(loops)
         start_s = time.monotonic()
-        for number in range(plan.limit):
-            if number >= plan.rounds and time.monotonic() - start_s >= plan.seconds:
-                break
-            for name, durations_s in _one_round(loops, order).items():
-                rounds[name].append(durations_s)
+        while not _is_enough(rounds, time.monotonic() - start_s, plan):
+            rounds.append(_one_round(loops))
             on_round()
-    return {name: _series_of(values) for name, values in rounds.items()}
+    return {name: _series_of(rounds, name) for name in loops}
 
 
-def _one_round(loops: Mapping[str, Loop], order: list[str]) -> dict[str, dict[str, float]]:
+def _one_round(loops: Mapping[str, Loop]) -> _Round:
+    order = [*loops, *reversed(list(loops))]
     runs = [(name, timed(loops[name].stages)) for name in order]
-    return {name: _mean([run for of, run in runs if of == name]) for name in loops}
+    return {name: _both([run for of, run in runs if of == name]) for name in loops}
 
 
-def _mean(runs: list[dict[str, float]]) -> dict[str, float]:
-    return {stage: sum(run[stage] for run in runs) / len(runs) for stage in runs[0]}
+def _both(runs: list[dict[str, float]]) -> dict[str, float]:
+    least = {stage: min(run[stage] for run in runs) for stage in runs[0]}
+    return {**least, CPU: sum(run[CPU] for run in runs) / len(runs)}
 
 
-def _series_of(rounds: list[dict[str, float]]) -> Series:
-    return {stage: np.array([durations_s[stage] for durations_s in rounds]) for stage in rounds[0]}
+def _is_enough(rounds: list[_Round], elapsed_s: float, plan: RoundPlan) -> bool:
+    if len(rounds) < plan.rounds or len(rounds) % _ROUNDS_BETWEEN_LOOKS:
+        return elapsed_s >= plan.seconds and len(rounds) >= plan.rounds
+    return elapsed_s >= plan.seconds or _reach(rounds) <= plan.precision
+
+
+def _reach(rounds: list[_Round]) -> float:
+    """Give how far the widest interval of a ratio reaches from its middle to its ends, as a part of it."""
+    *names, last = rounds[0]
+    divisor = _series_of(rounds, last)[FRAME]
+    intervals = [median_interval(_series_of(rounds, name)[FRAME] / divisor) for name in names]
+    return max((interval.high - interval.low) / 2 / interval.estimate for interval in intervals)
+
+
+def _series_of(rounds: list[_Round], name: str) -> Series:
+    stages = rounds[0][name]
+    return {stage: np.array([durations_s[name][stage] for durations_s in rounds]) for stage in stages}

@@ -2,8 +2,9 @@
 
 The rule is MSER-5, the marginal standard error rule on batches of five: cut where what remains gives the mean
 with the smallest standard error (White, Cobb and Spratt 2000, "A comparison of five steady-state truncation
-heuristics for simulation", Winter Simulation Conference). Where it would cut more than half, there is no
-steady state yet. Batches count by their median here, so that one disturbed frame is no warm-up.
+heuristics for simulation", Winter Simulation Conference). Cuts are tried in the first half; where the last
+of them is the best, there is no steady state yet. Batches count by their median here, so that one disturbed
+frame is no warm-up.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BATCH = 5
-_LEAST_KEPT = 5  # batches: a few at the end may agree by chance, and the rule would cut to them
+_LEAST_BATCHES = 10
 
 
 def steady_start(durations_s: NDArray[np.float64]) -> int | None:
@@ -25,12 +26,12 @@ def steady_start(durations_s: NDArray[np.float64]) -> int | None:
         Its index; None where the durations have not settled in their first half, or are fewer than 50.
     """
     batches = len(durations_s) // BATCH
-    if batches < 2 * _LEAST_KEPT:
+    if batches < _LEAST_BATCHES:
         return None
     levels = np.median(durations_s[: batches * BATCH].reshape(batches, BATCH), axis=1)
-    errors = [_squared_standard_error(levels[cut:]) for cut in range(batches - _LEAST_KEPT + 1)]
-    best = int(np.argmin(errors))
-    return best * BATCH if best <= batches // 2 else None
+    cuts = range(batches // 2 + 1)
+    best = int(np.argmin([_squared_standard_error(levels[cut:]) for cut in cuts]))
+    return best * BATCH if best < cuts[-1] else None
 
 
 def _squared_standard_error(levels: NDArray[np.float64]) -> float:

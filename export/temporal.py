@@ -15,6 +15,7 @@ A ratio is the graph's figure over the fp32 graph's, 1 for a graph that moves as
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..video.frame import SaliencyMap
 
-_SMALLEST_OVERLAP = 0.2  # intersection over union that still is the same region
-_LINE_PX = 2
-_TEXT_SCALE = 0.5  # of OpenCV's plain font: capitals 11 pixels high
-_TEXT_INSET_XY_PX = (6, 18)
+_LINES_IN_HEIGHT = 360  # a line is so thin a part of the picture's height, a pixel at least
+_TEXT_SCALE_OF_LINE = 0.35  # of OpenCV's plain font, for each pixel of a line
+_TEXT_DROP_OF_LINE = 10  # of the text's base below the box's top, for each pixel of a line
 _PALETTE_BGR = ((80, 220, 80), (60, 180, 255), (255, 160, 60), (220, 90, 220), (220, 220, 60))
 
 
@@ -29,8 +28,8 @@ class RegionOptions:
         top: how many are kept, those with the highest peak; one that lives goes before a new one.
     """
 
-    on: float = 0.6
-    off: float = 0.4
+    on: float = 0.7
+    off: float = 0.5
     smallest_area: float = 0.002
     top: int = 3
 
@@ -69,8 +68,9 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class _Blob:
-    """A connected part of the map at or above `off`."""
+    """A connected part of the map at or above `off`; its cells have its label."""
 
+    label: int
     box_xyxy_px: tuple[int, int, int, int]
     peak: float
     area: float
@@ -78,14 +78,19 @@ class _Blob:
 
 @dataclass(slots=True)
 class _Stream:
-    """What is remembered of one source."""
+    """What is remembered of one source: its last regions, and whose each cell was; 0 is no one's."""
 
     regions: tuple[Region, ...] = ()
+    owners: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 0), np.int32))
     identities: int = 0
 
 
 class RegionTracker:
-    """Finds the regions of each map and recognises those of the map before it, for each stream apart."""
+    """Finds the regions of each map and recognises those of the map before it, for each stream apart.
+
+    A region goes on in the part of the new map that has most of its cells. Where two have grown together, the
+    one with the higher peak goes on.
+    """
 
     def __init__(self, options: RegionOptions) -> None:
         """Start without regions."""
@@ -100,21 +105,18 @@ class RegionTracker:
         """
         stream = self._streams.setdefault(saliency.frame.stream, _Stream())
         options = self._options
-        blobs = _blobs_of(saliency, options)
-        known = _matched(blobs, stream.regions)
-        wanted = [index for index, blob in enumerate(blobs) if index in known or blob.peak >= options.on]
-        wanted.sort(key=lambda index: (index not in known, -blobs[index].peak))
-        kept = wanted[: options.top]
-        regions = [self._region_of(blobs[index], known.get(index), stream) for index in kept]
+        blobs, labels = _blobs_of(saliency, options)
+        known = _recognised(blobs, labels, stream)
+        wanted = [blob for blob in blobs if blob.label in known or blob.peak >= options.on]
+        wanted.sort(key=lambda blob: (blob.label not in known, -blob.peak))
+        owned = [(blob, known.get(blob.label) or _new_identity(stream)) for blob in wanted[: options.top]]
+        stream.owners = _owners_of(labels, owned)
+        regions = [
+            Region(identity=identity, box_xyxy_px=blob.box_xyxy_px, peak=blob.peak, area=blob.area)
+            for blob, identity in owned
+        ]
         stream.regions = tuple(sorted(regions, key=lambda region: (-region.peak, region.identity)))
         return stream.regions
-
-    @staticmethod
-    def _region_of(blob: _Blob, identity: int | None, stream: _Stream) -> Region:
-        if identity is None:
-            stream.identities += 1
-            identity = stream.identities
-        return Region(identity=identity, box_xyxy_px=blob.box_xyxy_px, peak=blob.peak, area=blob.area)
 
 
 def draw_regions(picture_bgr: NDArray[np.uint8], regions: tuple[Region, ...]) -> None:
@@ -124,34 +126,39 @@ def draw_regions(picture_bgr: NDArray[np.uint8], regions: tuple[Region, ...]) ->
         picture_bgr: (H, W, 3), which shows the frame at its own size, from its left upper corner on.
         regions: of that frame.
     """
+    line_px = max(1, picture_bgr.shape[0] // _LINES_IN_HEIGHT)
     for region in regions:
         left, top, right, bottom = region.box_xyxy_px
         colour = _PALETTE_BGR[region.identity % len(_PALETTE_BGR)]
-        cv2.rectangle(picture_bgr, (left, top), (right - 1, bottom - 1), colour, _LINE_PX)
+        cv2.rectangle(picture_bgr, (left, top), (right - 1, bottom - 1), colour, line_px)
         cv2.putText(
             picture_bgr,
             f"{region.identity}  {region.peak:.2f}",
-            (left + _TEXT_INSET_XY_PX[0], top + _TEXT_INSET_XY_PX[1]),
+            (left + 3 * line_px, top + _TEXT_DROP_OF_LINE * line_px),
             cv2.FONT_HERSHEY_SIMPLEX,
-            _TEXT_SCALE,
+            _TEXT_SCALE_OF_LINE * line_px,
             colour,
             1,
             cv2.LINE_AA,
         )
 
 
-def _blobs_of(saliency: SaliencyMap, options: RegionOptions) -> list[_Blob]:
-    """Find the connected parts at or above `off` that are large enough; cells touch at edges and corners."""
+def _blobs_of(saliency: SaliencyMap, options: RegionOptions) -> tuple[list[_Blob], NDArray[np.int32]]:
+    """Find the connected parts at or above `off` that are large enough; cells touch at edges and corners.
+
+    Returns:
+        The parts, and the label of each cell, (h, w); 0 is what lies below.
+    """
     values = saliency.values
     mask = (values >= options.off).astype(np.uint8)
     count, labels, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     blobs = []
-    for label in range(1, count):  # 0 is what lies below
+    for label in range(1, count):
         area = float(statistics[label, cv2.CC_STAT_AREA]) / values.size
         if area >= options.smallest_area:
             peak = float(values[labels == label].max())
-            blobs.append(_Blob(_box_of(statistics[label], saliency), peak, area))
-    return blobs
+            blobs.append(_Blob(label, _box_of(statistics[label], saliency), peak, area))
+    return blobs, labels.astype(np.int32, copy=False)
 
 
 def _box_of(cells: NDArray[np.int32], saliency: SaliencyMap) -> tuple[int, int, int, int]:
@@ -166,27 +173,29 @@ def _box_of(cells: NDArray[np.int32], saliency: SaliencyMap) -> tuple[int, int, 
     )
 
 
-def _matched(blobs: list[_Blob], regions: tuple[Region, ...]) -> dict[int, int]:
-    """Give the identities of the blobs that were regions before, by the blobs' places; best overlap first."""
-    overlaps = [
-        (_overlap(blob.box_xyxy_px, region.box_xyxy_px), index, region.identity)
-        for index, blob in enumerate(blobs)
-        for region in regions
-    ]
+def _recognised(blobs: list[_Blob], labels: NDArray[np.int32], stream: _Stream) -> dict[int, int]:
+    """Give the identities of the parts that were regions before, by label; the highest peak chooses first."""
     known: dict[int, int] = {}
-    for overlap, index, identity in sorted(overlaps, key=lambda item: -item[0]):
-        if overlap >= _SMALLEST_OVERLAP and index not in known and identity not in known.values():
-            known[index] = identity
+    if stream.owners.shape != labels.shape:
+        return known
+    for region in stream.regions:
+        cells = labels[stream.owners == region.identity]
+        shared = np.bincount(cells, minlength=int(labels.max()) + 1)
+        free = [(int(shared[blob.label]), blob.peak, blob.label) for blob in blobs if blob.label not in known]
+        most, _, label = max(free, default=(0, 0.0, 0))
+        if most:
+            known[label] = region.identity
     return known
 
 
-def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> float:
-    """Divide two boxes' common area by the area that they cover together."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    common = max(0, width) * max(0, height)
-    return common / (_area(one) + _area(other) - common)
+def _new_identity(stream: _Stream) -> int:
+    stream.identities += 1
+    return stream.identities
 
 
-def _area(box: tuple[int, int, int, int]) -> int:
-    return (box[2] - box[0]) * (box[3] - box[1])
+def _owners_of(labels: NDArray[np.int32], owned: list[tuple[_Blob, int]]) -> NDArray[np.int32]:
+    """Give the identity of each cell's region, (h, w); 0 where there is none."""
+    identities = np.zeros(int(labels.max()) + 1, np.int32)
+    for blob, identity in owned:
+        identities[blob.label] = identity
+    return identities[labels]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -69,7 +71,7 @@ def test_it_reaches_as_far_as_the_lower_threshold() -> None:
 
 
 def test_identities_follow_two_that_move_and_change_rank() -> None:
-    track = tracker()
+    track = tracker(on=0.6, off=0.4)
     seen = []
     for step in range(8):
         left = spot(5, 2 + step, 1.0 - 0.05 * step)
@@ -83,10 +85,32 @@ def test_identities_follow_two_that_move_and_change_rank() -> None:
 
 def test_the_one_that_lives_keeps_its_place_among_the_top() -> None:
     track = tracker(top=1)
-    track(map_of(spot(5, 5, 0.7)))
+    track(map_of(spot(5, 5, 0.8)))
 
     assert identities(track(map_of(spot(5, 5, 0.65), spot(20, 25, 0.9)))) == [1]
     assert identities(track(map_of(spot(20, 25, 0.9)))) == [2]
+
+
+def test_where_two_grow_together_the_higher_one_goes_on() -> None:
+    track = tracker()
+    track(map_of(spot(5, 5, 0.8), spot(5, 14, 1.0)))
+    merged = spot(5, 5, 0.9) + np.where(spot(5, 14) > 0, 1.0, 0.0).astype(np.float32)
+    merged[5:11, 11:14] = 0.8
+
+    assert identities(track(map_of(spot(5, 5, 0.8), spot(5, 14, 1.0)))) == [1, 2]
+    assert identities(track(map_of(merged))) == [1]
+    assert identities(track(map_of(spot(5, 5, 0.8), spot(5, 14, 1.0)))) == [1, 3], "and apart again"
+
+
+def test_another_size_of_map_is_another_region() -> None:
+    track = tracker()
+    track(map_of(spot(5, 5)))
+    saliency = map_of(spot(5, 5))
+    larger = replace(
+        saliency, values=np.ascontiguousarray(np.kron(saliency.values, np.ones((2, 2), np.float32)))
+    )
+
+    assert identities(track(larger)) == [2]
 
 
 def test_a_jump_is_another_region() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from .options import WebOptions
 from .pulse import Pulse
 from .update import Update, header_of, levels_of, shrunk
 
-_INTEREST_S = 1.5  # a request keeps a source's pictures coming for so long
+_INTEREST_S = 1.5  # after an answer the next request is on its way: the browser still wants results
 _LARGEST_STREAM = 255
 
 
@@ -35,6 +36,11 @@ class Request:
     stream: int
     picture: bool
     compare: bool
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What has to be made for it."""
+        return ("numbers", *("picture",) * self.picture, *("compared",) * self.compare)
 
     @classmethod
     def from_json(cls, text: str) -> Request:
@@ -69,14 +75,14 @@ class Browser:
     def __init__(self, hub: Hub) -> None:
         """Begin without a request."""
         self._hub = hub
-        self._request: Request | None = None
+        self.request: Request | None = None
         self._seen: dict[int, int] = {}
         self.wake = asyncio.Event()
 
     def ask(self, request: Request) -> None:
         """Take a request in the place of the one before."""
-        self._request = request
-        self._hub.want(request)
+        self.request = request
+        self._hub.note_requests()
         self.wake.set()
 
     async def next_message(self) -> bytes:
@@ -88,11 +94,12 @@ class Browser:
                 return answer
 
     def _answer(self) -> bytes | None:
-        request = self._request
+        request = self.request
         message = self._hub.latest(request.stream) if request else None
         if request is None or message is None or message.number <= self._seen.get(request.stream, -1):
             return None
-        self._request, self._seen[request.stream] = None, message.number
+        self.request, self._seen[request.stream] = None, message.number
+        self._hub.note_requests()
         return message.full if request.picture else message.numbers_only
 
 
@@ -104,6 +111,7 @@ class Hub:
         self._options, self._pulse, self._compare = options, pulse, compare
         self.browsers: set[Browser] = set()
         self._messages: dict[int, _Message] = {}
+        self._wanted: frozenset[tuple[int, str]] = frozenset()
         self._wanted_until_s: dict[tuple[int, str], float] = {}
         self._next_s: dict[int, float] = {}
         self._number = 0
@@ -119,14 +127,13 @@ class Hub:
         self._next_s[stream] = max(next_s + interval_s, now_s)
         return True
 
-    def want(self, request: Request) -> None:
-        """Keep a stream's results coming for a while."""
+    def note_requests(self) -> None:
+        """Note which parts of which streams are wanted; those no longer asked for are, for a little while."""
+        requests = [browser.request for browser in self.browsers if browser.request is not None]
+        wanted = frozenset((request.stream, part) for request in requests for part in request.parts)
         until_s = time.monotonic() + _INTEREST_S
-        self._wanted_until_s[request.stream, "numbers"] = until_s
-        if request.picture:
-            self._wanted_until_s[request.stream, "picture"] = until_s
-        if request.compare:
-            self._wanted_until_s[request.stream, "compared"] = until_s
+        self._wanted_until_s.update(dict.fromkeys(self._wanted - wanted, until_s))
+        self._wanted = wanted
 
     def latest(self, stream: int) -> _Message | None:
         """Give the newest message of a stream."""
@@ -150,7 +157,8 @@ class Hub:
         try:
             return await asyncio.to_thread(_levels_by, engine, frame)
         except SaliencyError as error:
-            print(f"web view: no comparison: {error}", flush=True)
+            print(f"web view: no more comparisons: {error}", file=sys.stderr, flush=True)
+            self._compare = None
             return None
         finally:
             self._comparing = False
@@ -174,7 +182,8 @@ class Hub:
         )
 
     def _is_wanted(self, stream: int, part: str) -> bool:
-        return time.monotonic() < self._wanted_until_s.get((stream, part), 0.0)
+        is_asked_for = (stream, part) in self._wanted
+        return is_asked_for or time.monotonic() < self._wanted_until_s.get((stream, part), 0.0)
 
 
 def _levels_by(engine: Engine, frame: Frame) -> NDArray[np.uint8]:

@@ -152,6 +152,7 @@ class Server:
             sending.cancel()
             self._sockets.discard(browser_socket)
             self._hub.browsers.discard(browser)
+            self._hub.note_requests()
 
 
 async def _take_requests(browser_socket: web.WebSocketResponse, browser: Browser) -> None:
@@ -194,8 +195,9 @@ def _listen(options: WebOptions) -> socket.socket:
     try:
         return socket.create_server((options.host, options.port), family=family)
     except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]  # the address follows in brackets, once more
         raise OutputError(
-            f"cannot listen on {options.host}:{options.port}: {error.strerror}. "
+            f"cannot listen on {options.host}:{options.port}: {reason}. "
             "Choose another port, such as --web 8081"
         ) from error
 

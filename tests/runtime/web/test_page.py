@@ -1,0 +1,213 @@
+"""The page in a real browser, clicked through."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("aiohttp", reason="the extra `web` is not installed")
+pytest.importorskip("prometheus_client", reason="the extra `web` is not installed")
+pytest.importorskip("selenium", reason="selenium is not installed")
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from saliency_edge.runtime.video.frame import Frame, SaliencyMap
+from saliency_edge.runtime.video.render import Renderer, RenderOptions
+from saliency_edge.runtime.web.options import WebOptions
+from web_clients import fed_view, frame_of, values_of
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(
+        not (shutil.which("chromium") and shutil.which("chromedriver")),
+        reason="no Chromium with its driver on this machine",
+    ),
+]
+
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=1400,900"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the browser puts what it saves."""
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def browser(folder: Path) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for flag in FLAGS.split():
+        options.add_argument(flag)
+    options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    messages = driver.get_log("browser")
+    driver.quit()
+    assert messages == [], "the page complains"
+
+
+def wait(browser: webdriver.Chrome, is_so: Callable[[], Any]) -> None:
+    WebDriverWait(browser, 15, poll_frequency=0.1).until(lambda _driver: is_so())
+
+
+def text_of(browser: webdriver.Chrome, name: str) -> str:
+    return browser.find_element(By.ID, name).text
+
+
+def open_live(browser: webdriver.Chrome, address: str) -> None:
+    browser.get(address)
+    wait(browser, lambda: text_of(browser, "status") == "live" and text_of(browser, "age").endswith(" ms"))
+
+
+def press(browser: webdriver.Chrome, key: str) -> None:
+    browser.find_element(By.TAG_NAME, "body").send_keys(key)
+
+
+def shown_index(browser: webdriver.Chrome) -> int:
+    return int(browser.execute_script("return shown ? shown.header.index : -1"))
+
+
+def canvas_size(browser: webdriver.Chrome) -> list[int]:
+    return list(browser.execute_script("return [view.width, view.height]"))
+
+
+def saved_picture(browser: webdriver.Chrome, folder: Path) -> tuple[int, NDArray[np.uint8]]:
+    """Press Snapshot and give the frame's number and the picture."""
+    for old in folder.glob("*.png"):
+        old.unlink()
+    browser.find_element(By.ID, "snapshot").click()
+    wait(browser, lambda: list(folder.glob("saliency-*.png")))
+    (path,) = folder.glob("saliency-*.png")
+    picture = cv2.imread(str(path))
+    assert picture is not None
+    return int(path.stem.removeprefix("saliency-")), np.asarray(picture, np.uint8)
+
+
+def test_live_view_goes_on(browser: webdriver.Chrome) -> None:
+    with fed_view() as view:
+        open_live(browser, view.sink.address)
+        first = shown_index(browser)
+        wait(browser, lambda: shown_index(browser) > first + 20)
+
+        assert canvas_size(browser) == [640, 360]
+        assert text_of(browser, "about") == "noise · toy"
+        assert text_of(browser, "age") == "50 ms"
+        assert text_of(browser, "ageMore") == "p50 50 p99 50"
+        assert text_of(browser, "rate").endswith(" /s")
+        assert "frames dropped" in text_of(browser, "rateMore")
+
+
+@pytest.mark.parametrize("colormap", ["inferno", "turbo"])
+def test_snapshot_is_what_the_renderer_draws(browser: webdriver.Chrome, folder: Path, colormap: str) -> None:
+    """The page mixes by itself what the runtime's renderer mixes for videos."""
+    with fed_view(WebOptions(port=0, jpeg_quality=95, colormap=colormap, opacity=0.8)) as view:
+        open_live(browser, view.sink.address)
+        press(browser, " ")
+        wait(browser, lambda: text_of(browser, "status") == "paused")
+        index, picture_bgr = saved_picture(browser, folder)
+
+    frame = Frame(index=index, name="", image_bgr=frame_of(index), captured_s=0)
+    saliency = SaliencyMap(frame=frame, values=values_of(index))
+    expected = Renderer(RenderOptions(opacity=0.8, colormap=colormap)).render(saliency)
+    errors = np.abs(picture_bgr.astype(float) - expected)
+    assert errors.mean() < 3, f"mean {errors.mean():.2f}, worst {errors.max()} of 255"
+
+
+def test_pause_holds_the_picture_and_plots_go_on(browser: webdriver.Chrome) -> None:
+    with fed_view() as view:
+        open_live(browser, view.sink.address)
+        browser.find_element(By.ID, "pause").click()
+        time.sleep(0.3)
+        held, points = shown_index(browser), browser.execute_script("return points.length")
+        time.sleep(0.7)
+
+        assert shown_index(browser) == held
+        assert browser.execute_script("return points.length") > points
+        assert text_of(browser, "pause") == "Resume"
+        browser.find_element(By.ID, "pause").click()
+        wait(browser, lambda: shown_index(browser) > held)
+
+
+def test_keys_and_controls(browser: webdriver.Chrome) -> None:
+    with fed_view() as view:
+        open_live(browser, view.sink.address)
+        press(browser, "v")
+        wait(browser, lambda: canvas_size(browser) == [1280, 360])
+        press(browser, "v")
+        wait(browser, lambda: canvas_size(browser) == [640, 360])
+        press(browser, "[")
+        assert text_of(browser, "opacityText") == "70 %"
+        former = browser.execute_script("return byId('colormap').value")
+        press(browser, "c")
+        assert browser.execute_script("return byId('colormap').value") != former
+        assert not browser.find_element(By.ID, "compare").is_displayed()
+        assert not browser.find_element(By.ID, "sources").is_displayed()
+
+
+def test_everything_can_be_reached_by_tab(browser: webdriver.Chrome) -> None:
+    with fed_view(streams=2) as view:
+        open_live(browser, view.sink.address)
+        wait(browser, lambda: browser.find_element(By.ID, "sources").is_displayed())
+        reached = set()
+        for _ in range(12):
+            press_tab(browser)
+            reached.add(
+                browser.execute_script("return document.activeElement.id || document.activeElement.name")
+            )
+
+    assert reached >= {
+        "stream", "layout", "opacity", "colormap", "regions", "peak", "pause", "snapshot", "fullscreen"
+    }  # fmt: skip
+
+
+def press_tab(browser: webdriver.Chrome) -> None:
+    webdriver.ActionChains(browser).send_keys(Keys.TAB).perform()
+
+
+def test_fits_a_phone(browser: webdriver.Chrome) -> None:
+    with fed_view() as view:
+        open_live(browser, view.sink.address)
+        browser.set_window_size(500, 900)
+        wide = browser.execute_script("return document.documentElement.scrollWidth - innerWidth")
+        browser.set_window_size(1400, 900)
+
+    assert wide <= 0
+
+
+def test_end_of_the_run_is_shown(browser: webdriver.Chrome) -> None:
+    with fed_view() as view:
+        open_live(browser, view.sink.address)
+    wait(browser, lambda: text_of(browser, "status") == "run ended")
+
+
+def test_no_result_is_shown(browser: webdriver.Chrome) -> None:
+    with fed_view(WebOptions(port=0, stale_s=1.0), fps=0.3) as view:
+        browser.get(view.sink.address)
+        wait(browser, lambda: text_of(browser, "status").startswith("no result for"))
+
+
+def test_token_is_asked_for_and_taken(browser: webdriver.Chrome) -> None:
+    with fed_view(WebOptions(host="0.0.0.0", port=0, token="a token")) as view:
+        browser.get(f"http://localhost:{view.url.rpartition(':')[2]}")
+        field = browser.find_element(By.ID, "token")
+        field.send_keys("a token", Keys.ENTER)
+        wait(browser, lambda: text_of(browser, "status") == "live")
+        assert "token" not in browser.current_url
+    browser.get_log("browser")  # of the page that was refused

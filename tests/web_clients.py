@@ -1,0 +1,129 @@
+"""A web view fed with noise, and browsers made of aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import Any
+
+import aiohttp
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from saliency_edge.runtime.engines.engine import Engine
+from saliency_edge.runtime.telemetry import Telemetry
+from saliency_edge.runtime.web.options import WebOptions
+from saliency_edge.runtime.web.sink import WebSink, open_web
+from sink_results import result_of
+from toy_models import noise, toy_map
+
+FRAME_HW = (360, 640)
+
+
+@dataclass(frozen=True)
+class View:
+    """A web view that is being fed, and what it costs its feeder."""
+
+    sink: WebSink
+    telemetry: Telemetry
+    writes_s: list[float]
+
+    @property
+    def url(self) -> str:
+        return self.sink.address.split("?")[0]
+
+    @property
+    def token(self) -> str:
+        return self.sink.address.partition("?token=")[2]
+
+
+def frame_of(index: int) -> NDArray[np.uint8]:
+    """Give the frame that a fed view shows at this index."""
+    return noise(FRAME_HW, index % 8)
+
+
+def values_of(index: int) -> NDArray[np.float32]:
+    return toy_map(frame_of(index)).astype(np.float32)
+
+
+@contextmanager
+def fed_view(
+    options: WebOptions | None = None, *, fps: float = 60, streams: int = 1, compare: Engine | None = None
+) -> Iterator[View]:
+    """Open a web view on a free port, and feed it with results while the block runs."""
+    telemetry = Telemetry()
+    opened = open_web(options or WebOptions(port=0), telemetry, title="noise", engine="toy", compare=compare)
+    with closing(opened) as sink:
+        view, stop = View(sink, telemetry, []), Event()
+        feeder = Thread(target=_feed, args=(view, stop, fps, streams))
+        feeder.start()
+        try:
+            yield view
+        finally:
+            stop.set()
+            feeder.join()
+
+
+def _feed(view: View, stop: Event, fps: float, streams: int) -> None:
+    frames, maps = [frame_of(i) for i in range(8)], [values_of(i) for i in range(8)]
+    index = 0
+    while not stop.wait(1 / fps):
+        result = result_of(
+            frames[index % 8],
+            values=maps[index % 8],
+            index=index,
+            stream=index % streams,
+            captured_s=time.monotonic() - 0.05,
+            age_s=0.05,
+            dropped=1,
+        )
+        start_s = time.perf_counter()
+        view.sink.write(result)
+        view.writes_s.append(time.perf_counter() - start_s)
+        view.telemetry.counters.add("done")
+        index += 1
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a browser got."""
+
+    header: dict[str, Any]
+    maps: list[NDArray[np.uint8]]
+    jpeg: bytes
+
+    @classmethod
+    def parse(cls, data: bytes) -> Message:
+        (length,) = struct.unpack_from("<I", data)
+        header = json.loads(data[4 : 4 + length])
+        offset, maps = 4 + length, []
+        for height, width in header["map_sizes_hw"]:
+            maps.append(np.frombuffer(data, np.uint8, height * width, offset).reshape(height, width))
+            offset += height * width
+        return cls(header, maps, data[offset:])
+
+    def picture_bgr(self) -> NDArray[np.uint8]:
+        picture = cv2.imdecode(np.frombuffer(self.jpeg, np.uint8), cv2.IMREAD_COLOR)
+        assert picture is not None
+        return np.asarray(picture, np.uint8)
+
+
+async def look_on(url: str, count: int, **request: Any) -> list[Message]:
+    """Ask for so many results, one after the other."""
+    messages = []
+    async with aiohttp.ClientSession() as session, session.ws_connect(url + "socket") as socket:
+        for _ in range(count):
+            await socket.send_json({"stream": 0, "picture": True} | request)
+            messages.append(Message.parse(await socket.receive_bytes(timeout=10)))
+    return messages
+
+
+def messages_of(url: str, count: int, **request: Any) -> list[Message]:
+    return asyncio.run(look_on(url, count, **request))

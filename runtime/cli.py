@@ -14,8 +14,11 @@ from .contract import Precision
 from .errors import UsageError
 
 if TYPE_CHECKING:
+    from .engines.golden import GoldenReport
+    from .maps.regions import RegionOptions
     from .video.run_options import RunOptions
     from .video.summary import RunSummary
+    from .web.options import WebOptions
 
 _STDOUT = Path("-")
 
@@ -33,7 +36,7 @@ def run(
         ),
     ],
     sources: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="SOURCE...",
             help="A video file, a folder of images, an image, or a quoted glob such as 'shots/*.png'; "
@@ -41,7 +44,7 @@ def run(
             "raw:width=640,height=360,fps=30 for raw frames there, or test: for a moving pattern.",
             show_default=False,
         ),
-    ],
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -153,28 +156,45 @@ def run(
     threads: Annotated[
         int | None, typer.Option(min=1, help="That compute one inference on the CPU; without it, all cores.")
     ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Fail where the TensorRT engine cannot run; without it, ONNX Runtime takes its place.",
+        ),
+    ] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild", help="Build the bundle's engine anew where it is missing or does not fit here."
+        ),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Hold the bundle's golden frames against PyTorch's maps; no SOURCE is needed."
+        ),
+    ] = False,
     json: Annotated[
         Path | None,
         typer.Option(help="Write what was done and what it cost as JSON; - is stdout.", metavar="FILE"),
     ] = None,
 ) -> None:
     """Compute saliency maps of videos, images or cameras, and show what people would look at."""
+    from .engines.load_options import LoadOptions
     from .maps.qp_map import QpMapOptions
-    from .maps.regions import RegionOptions
-    from .maps.smoothing import parse_time_constant
     from .video.policy import Policy
     from .video.render import RenderOptions
     from .video.run_options import RunOptions
     from .video.sinks import SinkOptions
     from .video.sources import SourceOptions
-    from .web.options import WebOptions, parse_address
 
-    address = parse_address(web) if web else None
     options = RunOptions(
         model=model,
-        sources=sources,
+        sources=sources or (),
         precision=precision,
-        threads=threads,
+        load=LoadOptions(threads=threads, strict=strict, rebuild=rebuild),
+        check=check,
         source=SourceOptions(
             every=every,
             max_frames=max_frames,
@@ -193,16 +213,43 @@ def run(
             window=window,
         ),
         render=RenderOptions(view=view, opacity=opacity, colormap=colormap),
-        smooth_s=parse_time_constant(smooth) if smooth else None,
-        regions=RegionOptions(top=regions) if regions else None,
+        smooth_s=_time_constant_of(smooth) if smooth else None,
+        regions=_regions_of(regions) if regions else None,
         qp_map=qp_map,
         qp=QpMapOptions(strength=qp_strength),
-        web=WebOptions(host=address[0], port=address[1], token=web_token, opacity=opacity, colormap=colormap)
-        if address
-        else None,
+        web=_web_of(web, web_token, opacity, colormap) if web else None,
         compare=compare,
     )
-    _run_and_report(options, json)
+    (_check_and_report if check else _run_and_report)(options, json)
+
+
+def _time_constant_of(text: str) -> float:
+    from .maps.smoothing import parse_time_constant
+
+    return parse_time_constant(text)
+
+
+def _regions_of(top: int) -> RegionOptions:
+    from .maps.regions import RegionOptions
+
+    return RegionOptions(top=top)
+
+
+def _web_of(address: str, token: str | None, opacity: float, colormap: str) -> WebOptions:
+    from .web.options import WebOptions, parse_address
+
+    host, port = parse_address(address)
+    return WebOptions(host=host, port=port, token=token, opacity=opacity, colormap=colormap)
+
+
+def _check_and_report(options: RunOptions, json: Path | None) -> None:
+    from .engines.check_model import check_model
+
+    report = check_model(options.model, options.precision, options.load)
+    print(report.to_text(), file=sys.stderr if json == _STDOUT else sys.stdout)
+    if json is not None:
+        _write_json(report, json)
+    report.check()
 
 
 def _run_and_report(options: RunOptions, json: Path | None) -> None:
@@ -227,7 +274,7 @@ def _run_and_report(options: RunOptions, json: Path | None) -> None:
     stop.exit_if_made()
 
 
-def _write_json(summary: RunSummary, path: Path) -> None:
+def _write_json(summary: RunSummary | GoldenReport, path: Path) -> None:
     from .artifact import write_json
 
     if path == _STDOUT:

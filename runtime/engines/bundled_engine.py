@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
 
 from ..bundle import Bundle
 from ..contract import Precision
 from ..errors import ArtifactError, BuildError, OutputError, SaliencyError
 from ..machine import Gpu, Machine, this_machine
 from .golden import GoldenReport, check_golden
+from .load_options import Say
 from .preflight import Place, bundle_of, check_fits, check_whole, gpu_of, rebuild_command
 from .receipt import ENGINES_FOLDER, GoldenRecord, Receipt, read_receipt, write_receipt
 from .tensorrt_runtime import find_runtime
 from .trt_engine import TrtEngine
-
-Say: TypeAlias = Callable[[str], None]
 
 _BUILDER = "saliency_edge.export.cli"
 _DIGITS = 6

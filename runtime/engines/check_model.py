@@ -8,22 +8,17 @@ from pathlib import Path
 from ..bundle import MANIFEST_NAME, Bundle
 from ..contract import Precision
 from ..errors import UsageError
-from .bundled_engine import Say, record_golden
+from .bundled_engine import record_golden
 from .golden import GoldenReport, check_golden
-from .load import load_engine, say_on_stderr
+from .load import DEFAULTS, load_engine
+from .load_options import LoadOptions
 from .ort_engine import OrtEngine
 from .preflight import bundle_of
 from .trt_engine import TrtEngine
 
 
 def check_model(
-    model: Path,
-    precision: Precision | None = None,
-    *,
-    threads: int | None = None,
-    strict: bool = False,
-    rebuild: bool = False,
-    say: Say = say_on_stderr,
+    model: Path, precision: Precision | None = None, options: LoadOptions = DEFAULTS
 ) -> GoldenReport:
     """Run a bundle's golden frames through the engine that would run its videos.
 
@@ -31,17 +26,14 @@ def check_model(
 
     Args:
         model: a bundle, or an engine or `.onnx` inside one.
-        precision: as for `load_engine`, like all that follows.
-        threads: as there.
-        strict: as there.
-        rebuild: as there.
-        say: as there.
+        precision: as for `load_engine`.
+        options: as there.
 
     Raises:
         UsageError: the model lies in no bundle.
         SaliencyError: it cannot be loaded, or fails.
     """
-    engine = load_engine(model, precision, threads=threads, strict=strict, rebuild=rebuild, say=say)
+    engine = load_engine(model, precision, options)
     with closing(engine), Bundle.open(_bundle_around(model)) as bundle:
         on_gpu = isinstance(engine, OrtEngine | TrtEngine) and engine.on_gpu
         report = check_golden(engine, bundle.golden_file(), on_gpu=on_gpu)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeAlias
@@ -14,8 +12,9 @@ from ..bundle import MANIFEST_NAME, Bundle
 from ..contract import PRECISIONS, Precision
 from ..errors import ArtifactError, BackendError, ParityError, SaliencyError, UsageError
 from ..machine import find_gpu
-from .bundled_engine import Say, has_engines, open_bundled_engine, open_engine, rebuild_engine
+from .bundled_engine import has_engines, open_bundled_engine, open_engine, rebuild_engine
 from .engine import Engine
+from .load_options import LoadOptions
 from .ort_engine import OrtEngine
 from .preflight import bundle_of
 from .receipt import read_receipt
@@ -24,32 +23,10 @@ PluginLoader: TypeAlias = Callable[[Path, tuple[int, int] | None], Engine]
 """What an entry point of the group `saliency_edge.engines` is; its name is the suffix without the dot."""
 
 PLUGIN_GROUP = "saliency_edge.engines"
+DEFAULTS = LoadOptions()
 
 
-def say_on_stderr(line: str) -> None:
-    """Print a line for people, past what stdout may carry for a program."""
-    print(line, file=sys.stderr, flush=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _How:
-    """How models are loaded; see `load_engine`."""
-
-    threads: int | None
-    strict: bool
-    rebuild: bool
-    say: Say
-
-
-def load_engine(
-    model: Path,
-    precision: Precision | None = None,
-    *,
-    threads: int | None = None,
-    strict: bool = False,
-    rebuild: bool = False,
-    say: Say = say_on_stderr,
-) -> Engine:
+def load_engine(model: Path, precision: Precision | None = None, options: LoadOptions = DEFAULTS) -> Engine:
     """Load a model with the backend that its kind asks for.
 
     A bundle is run by the TensorRT engine in it that fits this machine; where there is none, by ONNX Runtime,
@@ -58,25 +35,21 @@ def load_engine(
     Args:
         model: a bundle (folder or .zip), an `.onnx`, an `.engine`, or on a workstation a `.safetensors`.
         precision: which model of a bundle; without it fp16, which is what ships, where the bundle has it.
-        threads: that compute one inference on the CPU; `None`: one for each core.
-        strict: whether to fail where another backend would have to step in.
-        rebuild: whether to build a bundle's engine anew where it is missing or does not fit.
-        say: takes the lines that people read.
+        options: how it is loaded, and what may step into a backend's place.
 
     Raises:
         UsageError: nothing here can load that kind of file, or `precision` is not for it.
         ArtifactError: it is missing, damaged, for another machine, or a pickle, which is never loaded.
         BackendError: what runs it is not installed.
     """
-    how = _How(threads=threads, strict=strict, rebuild=rebuild, say=say)
     if not model.exists():
         raise ArtifactError(f"no such model: {model}. Make a bundle with saliency-export")
     if model.is_dir() or model.suffix == ".zip":
-        return _engine_of_bundle(model, precision, how)
+        return _engine_of_bundle(model, precision, options)
     refuse_pickle(model)
     if model.stat().st_size == 0:
         raise ArtifactError(f"{model} is empty. Make it again with saliency-export")
-    engine = _engine_of_file(model, how)
+    engine = _engine_of_file(model, options)
     if precision is not None and engine.contract.precision != precision:
         raise UsageError(
             f"{model} is {engine.contract.precision}, not {precision}. --precision chooses within a bundle"
@@ -84,7 +57,7 @@ def load_engine(
     return engine
 
 
-def _engine_of_bundle(path: Path, precision: Precision | None, how: _How) -> Engine:
+def _engine_of_bundle(path: Path, precision: Precision | None, options: LoadOptions) -> Engine:
     if path.is_dir() and not (path / MANIFEST_NAME).is_file():
         raise ArtifactError(
             f"{path} is no bundle: it holds no {MANIFEST_NAME}. Make one with saliency-export"
@@ -93,60 +66,60 @@ def _engine_of_bundle(path: Path, precision: Precision | None, how: _How) -> Eng
         chosen = bundle.precision_or_default(precision)
         onnx = bundle.model(chosen)
         try:
-            return _bundled(bundle, chosen, how)
+            return _bundled(bundle, chosen, options)
         except SaliencyError as error:
-            if how.strict:
+            if options.strict:
                 raise
             if has_engines(bundle) or find_gpu() is not None:
-                how.say(f"{error}. ONNX Runtime runs {chosen}.onnx in its place")
-        return _engine_of_onnx(onnx, how)
+                options.say(f"{error}. ONNX Runtime runs {chosen}.onnx in its place")
+        return _engine_of_onnx(onnx, options)
 
 
-def _bundled(bundle: Bundle, precision: Precision, how: _How) -> Engine:
+def _bundled(bundle: Bundle, precision: Precision, options: LoadOptions) -> Engine:
     """Open a bundle's engine; where that fails and it may be built anew, build it and open that one."""
     try:
         return open_bundled_engine(bundle, precision)
     except (ArtifactError, ParityError) as error:
-        if not how.rebuild:
+        if not options.rebuild:
             raise
-        how.say(str(error))
-    rebuild_engine(bundle, precision, how.say)
+        options.say(str(error))
+    rebuild_engine(bundle, precision, options.say)
     return open_bundled_engine(bundle, precision)
 
 
-def _engine_of_file(path: Path, how: _How) -> Engine:
+def _engine_of_file(path: Path, options: LoadOptions) -> Engine:
     if path.suffix == ".onnx":
-        return _engine_of_onnx(path, how)
+        return _engine_of_onnx(path, options)
     if path.suffix == ".engine":
-        return _engine_of_tensorrt(path, how)
+        return _engine_of_tensorrt(path, options)
     return _plugin_loader(path)(path, None)
 
 
-def _engine_of_onnx(path: Path, how: _How) -> Engine:
+def _engine_of_onnx(path: Path, options: LoadOptions) -> Engine:
     """Open an ONNX file; that a GPU stays unused is said, or refused."""
-    engine = OrtEngine.load(path, threads=how.threads)
-    if engine.on_gpu or not (how.strict or find_gpu()):
+    engine = OrtEngine.load(path, threads=options.threads)
+    if engine.on_gpu or not (options.strict or find_gpu()):
         return engine
     remedy = "Install onnxruntime-gpu for the CUDA version here, or see saliency-doctor"
-    if how.strict:
+    if options.strict:
         engine.close()
         raise BackendError(f"{engine.description}: no CUDA, and --strict forbids the CPU. {remedy}")
-    how.say(f"{engine.description}: the GPU stays unused. {remedy}")
+    options.say(f"{engine.description}: the GPU stays unused. {remedy}")
     return engine
 
 
-def _engine_of_tensorrt(path: Path, how: _How) -> Engine:
+def _engine_of_tensorrt(path: Path, options: LoadOptions) -> Engine:
     """Open an engine by its name: nothing steps into its place, but it can be built anew."""
     try:
         return open_engine(path)
     except (ArtifactError, ParityError) as error:
         folder = bundle_of(path)
-        if not how.rebuild or folder is None:
+        if not options.rebuild or folder is None:
             raise
-        how.say(str(error))
+        options.say(str(error))
     with Bundle.open(folder) as bundle:
         precision = _precision_of(path)
-        rebuild_engine(bundle, precision, how.say)
+        rebuild_engine(bundle, precision, options.say)
         return open_bundled_engine(bundle, precision)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from ..console import StopRequest
 from ..engines.engine import Engine
 from ..engines.load import load_engine
+from ..engines.load_options import LoadOptions
 from ..maps.qp_sinks import open_qp_map
 from ..maps.regions import RegionTracker
 from ..maps.smoothing import Smoother
@@ -92,7 +93,7 @@ def _run(
 
 
 def _engine_of(options: RunOptions) -> Engine:
-    return load_engine(options.model, options.precision, threads=options.threads)
+    return load_engine(options.model, options.precision, options.load)
 
 
 def _web_of(options: RunOptions, engine: Engine, telemetry: Telemetry, stack: ExitStack) -> Iterator[WebSink]:
@@ -104,7 +105,9 @@ def _web_of(options: RunOptions, engine: Engine, telemetry: Telemetry, stack: Ex
     title = ", ".join(map(public_name, options.sources))
     compared = None
     if options.compare is not None:
-        compared = stack.enter_context(closing(load_engine(options.model, options.compare, threads=1)))
+        compared = stack.enter_context(
+            closing(load_engine(options.model, options.compare, LoadOptions(threads=1)))
+        )
     yield open_web(options.web, telemetry, title=title, engine=engine.description, compare=compared)
 
 

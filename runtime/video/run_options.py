@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..contract import Precision
+from ..engines.load_options import LoadOptions
 from ..errors import UsageError
 from ..maps.qp_map import QpMapOptions
 from ..maps.regions import RegionOptions
@@ -25,7 +26,7 @@ class RunOptions:
         model: a bundle, an `.onnx`, an `.engine` or a `.safetensors`.
         sources: one or more, by their names; see `open_source`.
         precision: which model of a bundle; `None`: fp16 where there is one.
-        threads: that compute one inference on the CPU; `None`: one for each core.
+        load: how the model is loaded, and what may step into its place.
         source: limits and time-outs of all sources.
         policy: which frames are computed; `None`: the newest of a live source, all of a file.
         sinks: where results go; its `fps`, `live` and `streams` follow from the sources.
@@ -36,12 +37,13 @@ class RunOptions:
         qp: how strong those are.
         web: where browsers are served.
         compare: a second model of the bundle, for the web view.
+        check: whether the golden frames are run in the place of sources.
     """
 
     model: Path
     sources: Sequence[str]
     precision: Precision | None = None
-    threads: int | None = None
+    load: LoadOptions = field(default_factory=LoadOptions)
     source: SourceOptions = field(default_factory=SourceOptions)
     policy: Policy | None = None
     sinks: SinkOptions = field(default_factory=SinkOptions)
@@ -52,6 +54,7 @@ class RunOptions:
     qp: QpMapOptions = field(default_factory=QpMapOptions)
     web: WebOptions | None = None
     compare: Precision | None = None
+    check: bool = False
 
     def __post_init__(self) -> None:
         """Check the combination.
@@ -59,6 +62,8 @@ class RunOptions:
         Raises:
             UsageError: it cannot be.
         """
+        if not self.sources and not self.check:
+            raise UsageError("no SOURCE is given. Name a video, images or a camera; only --check needs none")
         if self.compare is not None and self.web is None:
             raise UsageError("--compare shows a second precision in the web view. Add --web 8080")
         if self.qp_map is not None and len(self.sources) > 1:

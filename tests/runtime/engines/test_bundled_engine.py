@@ -18,6 +18,7 @@ from engine_files import ORIN, save_engine_bundle, save_toy_engine, write_golden
 from saliency_edge.runtime.engines import bundled_engine, load
 from saliency_edge.runtime.engines.engine import Engine
 from saliency_edge.runtime.engines.load import load_engine
+from saliency_edge.runtime.engines.load_options import LoadOptions
 from saliency_edge.runtime.engines.receipt import BuildOptions, Receipt, read_receipt, receipt_path
 from saliency_edge.runtime.errors import (
     ArtifactError,
@@ -75,6 +76,11 @@ def be_on(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
     monkeypatch.setattr(load, "find_gpu", lambda: machine.gpu)
 
 
+def load_saying(model: Path, said: list[str], *, rebuild: bool = False, strict: bool = False) -> Engine:
+    """Load a model; the lines for people land in `said`."""
+    return load_engine(model, None, LoadOptions(rebuild=rebuild, strict=strict, say=said.append))
+
+
 def bundle_of(engine: Path) -> Path:
     return engine.parent.parent
 
@@ -92,7 +98,7 @@ def test_the_engine_that_fits_is_taken(engine: Path, said: list[str]) -> None:
     save_toy_engine(engine.with_name("fp32.engine"), toy_contract())
     engine.with_name("no-receipt.engine").write_bytes(b"")
 
-    assert_runs(load_engine(bundle_of(engine), say=said.append), "TensorRT 10.3.0, fp16")
+    assert_runs(load_saying(bundle_of(engine), said), "TensorRT 10.3.0, fp16")
     assert said == []
 
 
@@ -103,7 +109,7 @@ def test_an_engine_runs_by_its_name(engine: Path) -> None:
 def test_a_zipped_bundles_engine_runs(engine: Path, tmp_path: Path, said: list[str]) -> None:
     archive = shutil.make_archive(str(tmp_path / "zipped"), "zip", bundle_of(engine))
 
-    assert_runs(load_engine(Path(archive), say=said.append), "TensorRT 10.3.0, fp16")
+    assert_runs(load_saying(Path(archive), said), "TensorRT 10.3.0, fp16")
     assert said == []
 
 
@@ -111,15 +117,15 @@ def test_a_zipped_bundles_engine_runs(engine: Path, tmp_path: Path, said: list[s
 def test_an_engine_for_another_place_is_refused(tmp_path: Path, said: list[str], what: str) -> None:
     engine = save_engine_bundle(tmp_path / "toy", **HERE[what])  # type: ignore[arg-type]
     found = next(iter(HERE[what].values()))
-    for model, options in ((engine, {}), (bundle_of(engine), {"strict": True})):
+    for model, options in ((engine, LoadOptions()), (bundle_of(engine), LoadOptions(strict=True))):
         with pytest.raises(ContractError) as refused:
-            load_engine(model, **options)
+            load_engine(model, None, options)
         message = str(refused.value)
         assert message.startswith(f"{engine} was built")
         assert found[:8] in message
         assert message.endswith(f"Rebuild it: saliency-export {bundle_of(engine)} --fp16")
 
-    assert_runs(load_engine(bundle_of(engine), say=said.append), IN_ONNX_RUNTIME)
+    assert_runs(load_saying(bundle_of(engine), said), IN_ONNX_RUNTIME)
     assert said[0] == f"{message}. ONNX Runtime runs fp16.onnx in its place"
     assert said[1:] == [GPU_UNUSED]
 
@@ -129,7 +135,7 @@ def test_it_is_built_anew_if_asked(tmp_path: Path, said: list[str], what: str) -
     engine = save_engine_bundle(tmp_path / "toy", **HERE[what])  # type: ignore[arg-type]
 
     for model in (bundle_of(engine), engine):
-        assert_runs(load_engine(model, rebuild=True, say=said.append), "TensorRT 10.3.0, fp16")
+        assert_runs(load_saying(model, said, rebuild=True), "TensorRT 10.3.0, fp16")
     assert len(said) == 3
     assert said[1:] == [
         f"building the fp16 engine of {bundle_of(engine)} for this machine",
@@ -141,7 +147,7 @@ def test_what_is_missing_is_built_if_asked(tmp_path: Path, said: list[str]) -> N
     folder = save_toy_bundle(tmp_path / "toy")
     write_golden(folder, scale=1.0)
 
-    assert_runs(load_engine(folder, rebuild=True, say=said.append), "TensorRT 10.3.0, fp16")
+    assert_runs(load_saying(folder, said, rebuild=True), "TensorRT 10.3.0, fp16")
     assert said[0] == f"{folder} holds no fp16 engine. Build one here: saliency-export {folder} --fp16"
 
 
@@ -149,9 +155,9 @@ def test_a_rebuild_that_fails_says_why(engine: Path, said: list[str]) -> None:
     (bundle_of(engine) / "cannot be built").touch()
     engine.unlink()
     with pytest.raises(BuildError, match=r"^the toy network cannot be built\. Try another$"):
-        load_engine(bundle_of(engine), rebuild=True, strict=True, say=said.append)
+        load_saying(bundle_of(engine), said, rebuild=True, strict=True)
 
-    assert_runs(load_engine(bundle_of(engine), rebuild=True, say=said.append), IN_ONNX_RUNTIME)
+    assert_runs(load_saying(bundle_of(engine), said, rebuild=True), IN_ONNX_RUNTIME)
 
 
 @pytest.mark.parametrize(
@@ -219,12 +225,12 @@ def test_without_a_gpu_that_is_said_once(
 ) -> None:
     be_on(monkeypatch, replace(ORIN, gpu=None))
 
-    assert_runs(load_engine(bundle_of(engine), rebuild=True, say=said.append), IN_ONNX_RUNTIME)
+    assert_runs(load_saying(bundle_of(engine), said, rebuild=True), IN_ONNX_RUNTIME)
     (line,) = said
     assert line.startswith("TensorRT engines need an NVIDIA GPU")
     for model in (bundle_of(engine), bundle_of(engine) / "fp16.onnx"):
         with pytest.raises(BackendError):
-            load_engine(model, strict=True)
+            load_engine(model, None, LoadOptions(strict=True))
 
 
 def test_a_bundle_without_engines_is_quiet_where_there_is_no_gpu(
@@ -232,18 +238,18 @@ def test_a_bundle_without_engines_is_quiet_where_there_is_no_gpu(
 ) -> None:
     shutil.rmtree(engine.parent)
     be_on(monkeypatch, replace(ORIN, gpu=None))
-    load_engine(bundle_of(engine), say=said.append).close()
+    load_saying(bundle_of(engine), said).close()
     assert said == []
 
 
 def test_a_gpu_that_stays_unused_is_said(engine: Path, said: list[str]) -> None:
     shutil.rmtree(engine.parent)
-    load_engine(bundle_of(engine), say=said.append).close()
+    load_saying(bundle_of(engine), said).close()
 
     assert said[0].startswith(f"{bundle_of(engine)} holds no fp16 engine. Build one here: saliency-export")
     assert said[1:] == [GPU_UNUSED]
     with pytest.raises(BackendError, match="--strict forbids the CPU"):
-        load_engine(bundle_of(engine) / "fp16.onnx", strict=True)
+        load_engine(bundle_of(engine) / "fp16.onnx", None, LoadOptions(strict=True))
 
 
 def truncate(engine: Path) -> None:
@@ -312,8 +318,8 @@ def test_a_fault_is_one_line_and_the_bundle_still_works(
 
     if spoil is not another_receipt:  # which hides the engine: it is now one of fp32
         with pytest.raises(error):
-            load_engine(bundle_of(engine), strict=True)
-    assert_runs(load_engine(bundle_of(engine), say=said.append), IN_ONNX_RUNTIME)
+            load_engine(bundle_of(engine), None, LoadOptions(strict=True))
+    assert_runs(load_saying(bundle_of(engine), said), IN_ONNX_RUNTIME)
     assert said[1:] == [GPU_UNUSED]
 
 

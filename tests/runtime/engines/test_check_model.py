@@ -12,6 +12,7 @@ from engine_files import ORIN, save_engine_bundle, write_golden
 from saliency_edge.runtime.engines import bundled_engine, load
 from saliency_edge.runtime.engines.check_model import check_model
 from saliency_edge.runtime.engines.golden import GoldenFrame, GoldenReport
+from saliency_edge.runtime.engines.load_options import LoadOptions
 from saliency_edge.runtime.engines.receipt import read_receipt
 from saliency_edge.runtime.errors import ArtifactError, OutputError, ParityError, UsageError
 from saliency_edge.runtime.metrics import kldiv
@@ -65,7 +66,7 @@ def test_an_engines_figures_land_in_its_receipt(
     be_on_the_orin(monkeypatch)
     engine = save_engine_bundle(tmp_path / "toy")
     for model in (engine, engine.parent.parent):
-        report = check_model(model, strict=True)
+        report = check_model(model, None, LoadOptions(strict=True))
         record = read_receipt(engine).golden
         assert record is not None
         assert record.latency_ms == round(report.worst.latency_ms, 6)

@@ -156,7 +156,9 @@ def _blobs_of(saliency: SaliencyMap, options: RegionOptions) -> tuple[list[_Blob
     for label in range(1, count):
         area = float(statistics[label, cv2.CC_STAT_AREA]) / values.size
         if area >= options.smallest_area:
-            peak = float(values[labels == label].max())
+            left, top, columns, rows = statistics[label, : cv2.CC_STAT_AREA]
+            window = slice(top, top + rows), slice(left, left + columns)
+            peak = float(values[window][labels[window] == label].max())
             blobs.append(_Blob(label, _box_of(statistics[label], saliency), peak, area))
     return blobs, labels.astype(np.int32, copy=False)
 

@@ -15,7 +15,7 @@ app = make_app("saliency-calib", "Choose frames that calibrate int8, and take ac
 Sources = Annotated[
     list[str],
     typer.Argument(
-        metavar="SOURCE...",
+        metavar="SOURCE",
         help="Folders of images and clips, globs, images, clips, or manifests of select.",
         show_default=False,
     ),
@@ -44,7 +44,11 @@ def select_command(
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Choose frames: no near-duplicates, clips over their length, extremes represented."""
+    """Choose frames to calibrate with.
+
+    Near-duplicates are dropped, clips are sampled over their length, and dark, bright, flat and colourful
+    frames are represented.
+    """
     from .report import selection_json, selection_text
     from .run import select_frames
     from .selection import write_folder, write_manifest
@@ -70,7 +74,10 @@ def ranges_command(
     shown: Shown = None,
     json: Json = False,
 ) -> None:
-    """Take activation ranges of the fp32 model; nothing is done where FILE holds these very ranges."""
+    """Take activation ranges of the fp32 model.
+
+    Nothing is done where FILE holds these very ranges: of this model, these frames and this method.
+    """
     from ..runtime.artifact import check_writable
     from ..runtime.options import parse_size
     from .graph import load_model
@@ -95,9 +102,7 @@ def ranges_command(
 def audit_command(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[SOURCE...]", help="Frames to audit, as select takes them.", show_default=False
-        ),
+        typer.Argument(metavar="SOURCE", help="Frames to audit, as select takes them.", show_default=False),
     ] = None,
     ranges: Annotated[
         Path | None,
@@ -105,7 +110,7 @@ def audit_command(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Tell what frames cover and lack, and whether ranges would change with more of them."""
+    """Tell what frames lack, whether ranges settled."""
     from ..runtime.errors import UsageError
     from .audit import audit_frames
     from .material import find_frames

@@ -15,9 +15,8 @@ from ...calib.ranges import ActivationRanges
 from ...runtime.contract import Contract, Precision
 from ..frames import FrameSet
 from ..int8.results import Int8Result
-from ..layer_error import LayerError, layer_errors
+from ..layer_error import layer_errors
 from ..ort_session import ort_maps
-from ..rounding import rounded_as_fp16
 from ..temporal import TemporalParity
 from .findings import Findings, ShownMaps
 from .page import write_report
@@ -35,8 +34,8 @@ class Material:
     Attributes:
         contract: of the fp32 graph.
         manifest: the content of the bundle's manifest.json.
-        models: the bundle's graphs by precision, fp32 among them.
-        kept_fp32: nodes of the fp16 graph that stay fp32.
+        fp32: the bundle's fp32 graph.
+        others: its other graphs by precision, as they are measured: with fp16's rounding written out.
         frames: that the graphs were compared on.
         references: (K, h, w) PyTorch's maps of them.
         int8: what the search for an int8 graph found; None where none was asked for.
@@ -47,8 +46,8 @@ class Material:
 
     contract: Contract
     manifest: Mapping[str, Any]
-    models: Mapping[Precision, onnx.ModelProto]
-    kept_fp32: Mapping[str, str]
+    fp32: onnx.ModelProto
+    others: Mapping[Precision, onnx.ModelProto]
     frames: FrameSet
     references: NDArray[np.float32]
     int8: Int8Result | None = None
@@ -64,7 +63,7 @@ def report_bundle(folder: Path, material: Material) -> None:
         OutputError: they cannot be written.
         BackendError: ONNX Runtime refuses a graph.
     """
-    graphs = _measured_graphs(material)
+    graphs = material.others or {"fp32": material.fp32}
     places = [material.frames.names.index(name) for name in _worst(material)]
     frames = FrameSet(
         names=tuple(material.frames.names[place] for place in places), pixels=material.frames.pixels[places]
@@ -77,23 +76,16 @@ def report_bundle(folder: Path, material: Material) -> None:
             references=material.references[places],
             maps=_maps(graphs, material.contract, frames),
         ),
-        errors=_errors(graphs, material, frames),
+        errors={
+            precision: layer_errors(material.fp32, model, material.contract, frames.pixels)
+            for precision, model in material.others.items()
+        },
         int8=material.int8,
         ranges=material.ranges,
         audit=material.audit,
         temporal=material.temporal,
     )
     write_report(folder, findings)
-
-
-def _measured_graphs(material: Material) -> dict[Precision, onnx.ModelProto]:
-    """Give the graphs to show, fp16 with its rounding written out; fp32 where there is no other."""
-    graphs = dict(material.models)
-    if "fp16" in graphs:
-        graphs["fp16"] = rounded_as_fp16(graphs["fp32"], material.kept_fp32)
-    if len(graphs) > 1:
-        del graphs["fp32"]
-    return graphs
 
 
 def _worst(material: Material) -> list[str]:
@@ -110,15 +102,4 @@ def _maps(
     return {
         precision: ort_maps(model, replace(contract, precision=precision), frames.pixels)
         for precision, model in graphs.items()
-    }
-
-
-def _errors(
-    graphs: Mapping[Precision, onnx.ModelProto], material: Material, frames: FrameSet
-) -> dict[Precision, list[LayerError]]:
-    fp32 = material.models["fp32"]
-    return {
-        precision: layer_errors(fp32, model, material.contract, frames.pixels)
-        for precision, model in graphs.items()
-        if precision != "fp32"
     }

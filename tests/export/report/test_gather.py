@@ -18,7 +18,7 @@ from saliency_edge.export.parity import agreement, compare
 from saliency_edge.export.range_scan import scan_ranges
 from saliency_edge.export.report.gather import SHOWN_FRAMES, Material, report_bundle
 from saliency_edge.export.rounding import rounded_as_fp16
-from saliency_edge.export.to_fp16 import fp16_from_fp32, kept_fp32
+from saliency_edge.export.to_fp16 import kept_fp32
 from saliency_edge.export.to_onnx import contract_of
 from saliency_edge.runtime.contract import Precision
 from seeded_networks import exported, frames_for, seeded_checkpoint, torch_maps
@@ -33,8 +33,9 @@ def material() -> Material:
     contract, frames = contract_of(checkpoint, (1, 8)), frames_for(checkpoint, 2)
     references = torch_maps(checkpoint, frames.pixels)
     kept = kept_fp32(fp32, scan_ranges(fp32, contract, frames.pixels))
-    rounded = ort_maps(rounded_as_fp16(fp32, kept), contract, frames.pixels)
-    parity = compare("fp16", frames.names, rounded, references, rounded=True)
+    rounded = rounded_as_fp16(fp32, kept)
+    maps = ort_maps(rounded, contract, frames.pixels)
+    parity = compare("fp16", frames.names, maps, references, rounded=True)
     return Material(
         contract=contract,
         manifest={
@@ -42,8 +43,8 @@ def material() -> Material:
             "parity": {"fp16_rounded": parity.to_json()},
             "range_scan": {"kept_fp32": kept},
         },
-        models={"fp32": fp32, "fp16": fp16_from_fp32(fp32, kept)},
-        kept_fp32=kept,
+        fp32=fp32,
+        others={"fp16": rounded},
         frames=frames,
         references=references,
     )
@@ -73,15 +74,14 @@ def test_an_fp16_export_gets_a_report(material: Material, tmp_path: Path) -> Non
 
 def test_int8s_own_worst_frames_and_maps_are_shown(material: Material, tmp_path: Path) -> None:
     coarse = onnx.ModelProto()
-    coarse.CopyFrom(material.models["fp32"])
+    coarse.CopyFrom(material.fp32)
     for tensor in coarse.graph.initializer:
         if tensor.name == "conv4.weight":
             weights = onnx.numpy_helper.to_array(tensor)
             tensor.CopyFrom(onnx.numpy_helper.from_array(np.rint(weights * 64) / np.float32(64), tensor.name))
-    models: dict[Precision, onnx.ModelProto] = {**material.models, "int8": coarse}
-    int8 = worst_last(material)
+    others: dict[Precision, onnx.ModelProto] = {**material.others, "int8": coarse}
 
-    report = reported(tmp_path, replace(material, models=models, int8=int8))
+    report = reported(tmp_path, replace(material, others=others, int8=worst_last(material)))
 
     place = len(material.frames) - 1
     assert report["frames"][0]["name"] == material.frames.names[place]
@@ -106,11 +106,7 @@ def test_fp32_alone_gets_a_report_too(material: Material, tmp_path: Path) -> Non
 
     report = reported(
         tmp_path,
-        replace(
-            material,
-            models={"fp32": material.models["fp32"]},
-            manifest={**alone, "parity": {"fp32": parity.to_json()}},
-        ),
+        replace(material, others={}, manifest={**alone, "parity": {"fp32": parity.to_json()}}),
     )
 
     assert report["precisions"] == ["fp32"]

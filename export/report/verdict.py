@@ -37,7 +37,7 @@ def _of_int8(int8: Int8Result, manifest: Mapping[str, Any]) -> str:
         )
     figures = int8.figures
     return (
-        f"int8 passes the gate: {int8.int8_macs_share:.1%} of the multiplications are in int8, and the maps "
+        f"int8 passes the gate: {int8.int8_macs_share:.2%} of the multiplications are in int8, and the maps "
         f"correlate with PyTorch's fp32 maps at {figures.cc_mean:.5f} on average and {figures.cc_worst:.5f} "
         f"at worst, on {len(int8.parity.frames)} frames that took no part in the calibration."
     )

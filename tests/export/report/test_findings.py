@@ -56,7 +56,7 @@ def test_a_passing_verdict_has_its_figures() -> None:
     verdict = findings_of().to_json()["verdict"]
 
     assert (verdict["passed"], verdict["word"]) == (True, "Passed")
-    assert verdict["sentence"].startswith("int8 passes the gate: 87.5% of the multiplications are in int8")
+    assert verdict["sentence"].startswith("int8 passes the gate: 87.50% of the multiplications are in int8")
     assert "on 3 frames that took no part in the calibration" in verdict["sentence"]
     assert "int8 flickers" in verdict["remark"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from threading import Condition, Thread
 from typing import Generic, TypeVar
@@ -11,7 +11,9 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-def ahead(items: Generator[T, None, None], size: int = 2) -> Generator[T, None, None]:
+def ahead(
+    items: Generator[T, None, None], size: int = 2, *, interrupt: Callable[[], None] = lambda: None
+) -> Generator[T, None, None]:
     """Run a generator in a thread of its own, at most `size` items ahead of the reader.
 
     A failure is raised here, after the items that came before it. Whichever way the reader ends, by
@@ -20,6 +22,7 @@ def ahead(items: Generator[T, None, None], size: int = 2) -> Generator[T, None, 
     Args:
         items: what to run; nobody else may use it.
         size: of the queue between.
+        interrupt: called here when the reader ends: wakes `items` where it waits for something else.
     """
     channel = _Channel[T](size)
     thread = Thread(target=_pump, args=(items, channel), daemon=True)
@@ -28,6 +31,7 @@ def ahead(items: Generator[T, None, None], size: int = 2) -> Generator[T, None, 
         yield from channel.items()
     finally:
         channel.close()
+        interrupt()
         thread.join()
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..contract import Contract
 from ..engines.engine import Engine
+from ..engines.overlap import infer_each
 from ..errors import BackendError
 from ..fit import crop_map, fit_frame, window_of
 from ..maps.regions import Region, draw_regions
@@ -57,14 +58,9 @@ def saliency_maps(
         SaliencyError: what a stage raised, after the maps of the frames before it.
     """
     size = 2 if all(stream.policy.kind == "all" for stream in streams) else 1
-    with (
-        _capturing(streams, engine.contract, telemetry) as intake,
-        closing(ahead(_inferred_maps(intake, streams, engine, telemetry, is_stopped), size)) as maps,
-    ):
-        try:
-            yield from maps
-        finally:
-            intake.close()
+    with _capturing(streams, engine.contract, telemetry) as intake:
+        maps = _inferred_maps(intake, streams, engine, telemetry, is_stopped)
+        yield from ahead(maps, size, interrupt=intake.close)
 
 
 def run_pipeline(
@@ -157,22 +153,24 @@ def _inferred_maps(
     is_stopped: Callable[[], bool],
 ) -> Generator[SaliencyMap, None, None]:
     expected_s = 0.0
-    while batch := intake.take(engine.contract.batch[1], expected_s, is_stopped):
-        start_s = time.perf_counter()
-        for taken in batch:
-            _note_dropped(taken, streams)
-        maps = _infer(batch, engine)
-        expected_s = time.perf_counter() - start_s
+
+    def batches() -> Iterator[tuple[Sequence[Taken], NDArray[np.uint8]]]:
+        while batch := intake.take(engine.contract.batch[1], expected_s, is_stopped):
+            for taken in batch:
+                _note_dropped(taken, streams)
+            yield batch, _inputs(batch, engine.contract)
+
+    nobody_waits = all(stream.policy.kind == "all" and not stream.source.is_live for stream in streams)
+    for batch, values, expected_s in infer_each(engine, batches(), ahead=nobody_waits):
         telemetry.add("infer", expected_s)
-        yield from maps
+        yield from [_map_of(taken, values[place], engine) for place, taken in enumerate(batch)]
 
 
-def _infer(batch: Sequence[Taken], engine: Engine) -> list[SaliencyMap]:
-    """Compute one map for each frame. A batch below the engine's smallest repeats its last frame."""
+def _inputs(batch: Sequence[Taken], contract: Contract) -> NDArray[np.uint8]:
+    """Stack the frames, (N, H, W, 3). A batch below the engine's smallest repeats its last frame."""
     inputs = [taken.fitted.input_bgr for taken in batch]
-    inputs += inputs[-1:] * (engine.contract.batch[0] - len(inputs))
-    values = engine.infer(np.stack(inputs))
-    return [_map_of(taken, values[place], engine) for place, taken in enumerate(batch)]
+    inputs += inputs[-1:] * (contract.batch[0] - len(inputs))
+    return np.stack(inputs)
 
 
 def _map_of(taken: Taken, values: NDArray[np.float32], engine: Engine) -> SaliencyMap:

@@ -29,6 +29,7 @@ class WindowSink:
         self.description = f"window {title!r}"
         self._title = title
         _check_screen()
+        os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # it misses fonts it does not need
         try:
             cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
         except cv2.error:
@@ -44,7 +45,7 @@ class WindowSink:
         """
         cv2.imshow(self._title, result.picture_bgr)
         key = cv2.waitKey(1) & 0xFF
-        if key in (ord("q"), _ESCAPE) or cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+        if key in (ord("q"), _ESCAPE) or not self._is_open():
             raise SinkClosedError("the window was closed")
 
     def close(self) -> None:
@@ -53,6 +54,12 @@ class WindowSink:
             cv2.destroyWindow(self._title)
         except cv2.error:
             return
+
+    def _is_open(self) -> bool:
+        try:
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:  # Qt's way to say that the last window was closed
+            return False
 
 
 def _check_screen() -> None:

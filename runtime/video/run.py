@@ -47,7 +47,7 @@ def run_sources(
         engine = stack.enter_context(closing(_engine_of(options)))
         web = [stack.enter_context(closing(sink)) for sink in _web_of(options, engine, telemetry, stack)]
         for sink in web:
-            say(f"web     {sink.description}")
+            say(f"web     {sink.address}")
         streams = [
             stream
             for stream in _streams_of(options, engine, telemetry, warn)

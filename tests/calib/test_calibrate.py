@@ -74,9 +74,9 @@ def test_ranges_are_those_of_all_values_at_once(model: CalibratedModel, photogra
 
 
 def test_extrema_are_onnxruntimes_calibrators(
-    model_onnx: Path, model: CalibratedModel, photographs: Frames
+    model_onnx: Path, model: CalibratedModel, photographs: Frames, tmp_path: Path
 ) -> None:
-    calibrator = MinMaxCalibrater(model_onnx, ["Conv"])
+    calibrator = MinMaxCalibrater(model_onnx, ["Conv"], augmented_model_path=str(tmp_path / "augmented.onnx"))
     calibrator.augment_graph()
     calibrator.create_inference_session()
     calibrator.collect_data(Reader(photographs))

@@ -40,7 +40,7 @@ class Magnitudes:
 
 
 class TensorCounter:
-    """What is remembered of one tensor while frames pass: 1 MiB."""
+    """What is remembered of one tensor while frames pass, in 1 MiB."""
 
     def __init__(self) -> None:
         """Begin with nothing seen."""

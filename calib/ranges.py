@@ -177,8 +177,13 @@ class ActivationRanges:
 
 def shipped_ranges(network: str) -> Path | None:
     """Find the ranges that ship for a network's shipped weights; None where there are none."""
-    path = _ASSETS / f"{network}.ranges.json"
+    path = ranges_path(network)
     return path if path.is_file() else None
+
+
+def ranges_path(network: str) -> Path:
+    """Name the file in which a network's ranges ship, whether it is there or not."""
+    return _ASSETS / f"{network}.ranges.json"
 
 
 def _rounded(value: Any) -> Any:

@@ -1,0 +1,55 @@
+"""Make the activation ranges that ship, after the shipped weights have changed.
+
+python docs/shipped_ranges.py ../shared/data/photos/train
+
+Only networks whose ranges are stale are run. The photographs are COCO's, squashed from about 4:3.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from saliency_edge.calib.graph import CalibratedModel
+from saliency_edge.calib.material import FrameRef, find_frames
+from saliency_edge.calib.ranges import ranges_path
+from saliency_edge.calib.report import ranges_text, selection_text
+from saliency_edge.calib.run import make_ranges
+from saliency_edge.calib.selection import Looked, look_at, select
+from saliency_edge.export.to_onnx import contract_of, onnx_from_checkpoint
+from saliency_edge.train.checkpoint import load_checkpoint, shipped_weights
+
+# How many frames: at 480 x 640 one frame costs four times as much, and holds four times as many values.
+FRAMES = {"deep_half": 512, "mlnet_small": 512, "mlnet": 128}
+SEED = 0
+SHOWN_HW = (480, 640)
+
+
+def fp32_model(network: str) -> CalibratedModel:
+    """Export a network's shipped weights."""
+    checkpoint = load_checkpoint(shipped_weights(network), network=network)
+    graph = onnx_from_checkpoint(checkpoint)
+    return CalibratedModel(graph=graph, contract=contract_of(checkpoint, (1, 1)), path=Path(network))
+
+
+def frames_for(network: str, looked: list[Looked]) -> list[FrameRef]:
+    """Choose a network's frames, and say which."""
+    selection = select(looked, FRAMES[network], SEED)
+    print(f"\n{network}\n{selection_text(selection)}", flush=True)
+    return selection.refs
+
+
+def main(photographs: str) -> None:
+    """Make the ranges of all networks that ship with weights."""
+    looked = look_at(find_frames([photographs]))
+    for network in FRAMES:
+        path = ranges_path(network)
+        refs = frames_for(network, looked)
+        ranges, is_new = make_ranges(fp32_model(network), refs, shown_hw=SHOWN_HW, present=path)
+        if is_new:
+            ranges.save(path)
+        print(f"{ranges_text(ranges)}\n{'written' if is_new else 'unchanged':<12}{path}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

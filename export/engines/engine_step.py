@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...runtime.contract import Precision
+from ...runtime.engines.receipt import BuildOptions
 
 if TYPE_CHECKING:
     from .build_engine import EngineReport
@@ -24,17 +25,19 @@ class EnginePlan:
     Attributes:
         flavour: what to build with; `auto` builds nothing where nothing can be used.
         targets: compute capabilities such as `sm86`; none leaves them to the builder.
+        options: how they are built.
     """
 
     flavour: Flavour
     targets: tuple[str, ...]
+    options: BuildOptions = field(default_factory=BuildOptions)
 
 
 def check_plan(precisions: Sequence[Precision], plan: EnginePlan) -> None:
     """See that a plan can be, before any other work is done.
 
     Raises:
-        UsageError: a target is unknown.
+        UsageError: a target is unknown, or an option is not this flavour's.
         BackendError: the flavour cannot be used here.
     """
     from ...runtime.machine import find_gpu
@@ -43,6 +46,7 @@ def check_plan(precisions: Sequence[Precision], plan: EnginePlan) -> None:
 
     api = choose(plan.flavour)
     if api is not None:
+        api.check_options(plan.options)
         for precision in precisions:
             choose_targets(api, find_gpu(), plan.targets, precision)
 
@@ -66,7 +70,7 @@ def build_all(
     reports = [
         report
         for precision in precisions
-        for report in build_engines(bundle, precision, plan.flavour, plan.targets)
+        for report in build_engines(bundle, precision, plan.flavour, plan.targets, options=plan.options)
     ]
     for report in reports:
         say(_engine_line(report))

@@ -125,20 +125,27 @@ class TensorRt:
             self._set_target(config, target)
         return config
 
-    def _set_compatibility(self, config: IBuilderConfig, options: BuildOptions) -> None:
-        trt = self.trt
+    def check_options(self, options: BuildOptions) -> None:
+        """See that this flavour has all that the user chose.
+
+        Raises:
+            UsageError: an option does not exist in it, or in this version.
+        """
         if self.builds_ahead and (options.version_compatible or options.hardware_compatible):
             raise UsageError(
                 f"{self.title} takes GPUs by --target instead of version or hardware compatibility"
             )
+        if options.version_compatible and not hasattr(self.trt.BuilderFlag, "VERSION_COMPATIBLE"):
+            raise UsageError(f"{self.title} {self.version} builds no version-compatible engines")
+        if options.hardware_compatible and not hasattr(self.trt, "HardwareCompatibilityLevel"):
+            raise UsageError(f"{self.title} {self.version} builds no hardware-compatible engines")
+
+    def _set_compatibility(self, config: IBuilderConfig, options: BuildOptions) -> None:
+        self.check_options(options)
         if options.version_compatible:
-            if not hasattr(trt.BuilderFlag, "VERSION_COMPATIBLE"):
-                raise UsageError(f"{self.title} {self.version} builds no version-compatible engines")
-            config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+            config.set_flag(self.trt.BuilderFlag.VERSION_COMPATIBLE)
         if options.hardware_compatible:
-            if not hasattr(trt, "HardwareCompatibilityLevel"):
-                raise UsageError(f"{self.title} {self.version} builds no hardware-compatible engines")
-            config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+            config.hardware_compatibility_level = self.trt.HardwareCompatibilityLevel.AMPERE_PLUS
 
     def _set_target(self, config: IBuilderConfig, target: str | None) -> None:
         config.num_compute_capabilities = 1

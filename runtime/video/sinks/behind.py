@@ -12,13 +12,14 @@ from ...errors import OutputError
 from ..frame import Result
 from .sink import Sink
 
-_QUEUE_SIZE = 2
+_QUEUE_SIZE = 4
 _POLL_S = 0.1
 _PATIENCE_S = 10.0
+_PATIENCE_WHEN_STOPPED_S = 2.0
 
 
 class Behind:
-    """Hands results to a sink in another thread, in order, two at most on the way.
+    """Hands results to a sink in another thread, in order, a few at most on the way.
 
     For a file all results arrive: `write` waits where the sink is slow. For a live source a result that finds
     no room is left out of this sink, and counted.
@@ -36,7 +37,7 @@ class Behind:
         self.shows_pictures = sink.shows_pictures
         self.left_out = 0
         self._queue: Queue[Result] = Queue(_QUEUE_SIZE)
-        self._closing, self._ended = Event(), Event()
+        self._closing, self._drained, self._ended = Event(), Event(), Event()
         self._failure: Exception | None = None
         self._done = 0
         Thread(target=self._work, name=f"sink {sink.description}", daemon=True).start()
@@ -68,15 +69,20 @@ class Behind:
     def close(self) -> None:
         """Wait until what was queued is written, and close the sink.
 
+        Where the run was stopped, a sink that is stuck, such as a pipe that nobody reads, is left soon.
+
         Raises:
-            OutputError: the sink failed, or has been stuck for 10 s.
+            OutputError: the sink failed, or is stuck.
         """
         self._closing.set()
         done, since_s = self._done, time.monotonic()
         while not self._ended.wait(_POLL_S):
             if self._done != done:
                 done, since_s = self._done, time.monotonic()
-            if time.monotonic() - since_s > _PATIENCE_S:
+            stuck_s = time.monotonic() - since_s
+            if self._is_stopped() and not self._drained.is_set() and stuck_s > _PATIENCE_WHEN_STOPPED_S:
+                return
+            if stuck_s > _PATIENCE_S:
                 raise OutputError(f"{self.description} has taken nothing for {_PATIENCE_S:.0f} s: given up")
         self._raise_failure()
 
@@ -92,6 +98,7 @@ class Behind:
             self._write_all()
         except Exception as error:
             self._failure = error
+        self._drained.set()
         try:
             self._sink.close()
         except Exception as error:

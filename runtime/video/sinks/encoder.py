@@ -135,8 +135,8 @@ def _nameless_file() -> int:
 
 
 def has_ffmpeg() -> bool:
-    """Tell whether an `ffmpeg` is installed."""
-    return shutil.which("ffmpeg") is not None
+    """Tell whether an `ffmpeg` is installed, and learn what it can, before the first picture comes."""
+    return shutil.which("ffmpeg") is not None and bool(_best_encoder())
 
 
 @cache

@@ -79,10 +79,8 @@ def cast_pairs(model: onnx.ModelProto) -> None:
         if node.op_type == "Conv":
             output, node.output[0] = node.output[0], f"{node.output[0]}.wide"
             half = f"{output}.half"
-            nodes.append(
-                helper.make_node("Cast", [node.output[0]], [half], name=half, to=TensorProto.FLOAT16)
-            )
-            nodes.append(helper.make_node("Cast", [half], [output], name=output, to=TensorProto.FLOAT))
+            nodes.append(_cast(node.output[0], half, TensorProto.FLOAT16))
+            nodes.append(_cast(half, output, TensorProto.FLOAT))
     del model.graph.node[:]
     model.graph.node.extend(nodes)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..video.opencv_setup import single_threaded
 from .loops import FRAME, Loop, timed
-from .memory import resident_bytes
+from .memory import give_back_free_memory, resident_bytes
 from .power import BoardUse, read_board, watched
 from .statistics import Interval, Latency, growth_interval, latency_of
 from .steady import steady_start
@@ -78,6 +78,7 @@ def run_alone(
     turns: list[dict[str, float]] = []
     levels: list[float] = []
     with single_threaded(), watched(read_board) as board:
+        give_back_free_memory()
         start_s = time.monotonic()
         while not _is_enough(turns, time.monotonic() - start_s, plan):
             turns.append(timed(loop.stages))

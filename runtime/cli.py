@@ -38,7 +38,7 @@ def run(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="A video file, a folder of images, an image, or a quoted glob such as 'shots/*.png'; "
             "camera:0, csi:0, rtsp://..., 'gst:PIPELINE', 'ffmpeg:ARGS', - for Y4M on stdin, "
             "raw:width=640,height=360,fps=30 for raw frames there, or test: for a moving pattern.",

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from saliency_edge.export.int8.quantize import Int8Conv, quantize
 from saliency_edge.export.layer_error import LayerError, first_node_out_of, layer_errors
 from saliency_edge.export.range_scan import scan_ranges
 from saliency_edge.export.rounding import rounded_as_fp16
@@ -146,6 +147,33 @@ def test_half_layers_show_halfs_rounding(pixels: NDArray[np.uint8]) -> None:
     assert written_out["input.sub"].sqnr_db == 200.0
     assert list(typed) == list(written_out)
     assert typed["conv8"].sqnr_db > 50
+
+
+@pytest.mark.parametrize("half_body", [False, True])
+def test_the_convolution_that_is_clipped_in_int8_is_named(half_body: bool, pixels: NDArray[np.uint8]) -> None:
+    model, contract = exported(NETWORK), contract_of(seeded_checkpoint(NETWORK), (1, 8))
+    scan = scan_ranges(model, contract, pixels)
+    body = fp16_from_fp32(model, kept_fp32(model, scan)) if half_body else model
+    largest = {"conv3": scan.max_abs["conv2.maxpool"], "conv5": scan.max_abs["conv4.relu"]}
+    thresholds = {"conv3": largest["conv3"], "conv5": largest["conv5"] / 10}
+    convs = {name: int8_conv(model, name, threshold) for name, threshold in thresholds.items()}
+
+    errors = errors_of(quantize(body, convs), pixels)
+
+    first, found = first_node_out_of(errors, 20.0), by_node(errors)
+    assert first is not None
+    assert first.node == "conv5"
+    assert 25 < found["conv3"].sqnr_db < 55
+    assert found["conv2"].sqnr_db > 55
+    assert len(errors) == len(model.graph.node)
+
+
+def int8_conv(model: onnx.ModelProto, name: str, threshold: float) -> Int8Conv:
+    """Quantise a convolution at a threshold, its weights as they are."""
+    weights, bias = (
+        numpy_helper.to_array(initialisers(model)[f"{name}.{part}"]) for part in ("weight", "bias")
+    )
+    return Int8Conv(threshold=threshold, weights=weights, bias=bias)
 
 
 def test_batches_add_up(pixels: NDArray[np.uint8]) -> None:

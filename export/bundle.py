@@ -15,6 +15,7 @@ from ..runtime.bundle import MANIFEST_NAME, SCHEMA
 from ..runtime.contract import PRECISIONS, Contract, Precision
 from ..runtime.errors import OutputError
 from .frames import FrameSet
+from .int8.results import Int8Result
 from .parity import Parity
 from .range_scan import RangeScan
 from .report import HTML_NAME, JSON_NAME
@@ -27,7 +28,16 @@ if TYPE_CHECKING:
 GOLDEN_NAME = "golden.npz"
 ENGINES_NAME = "engines"
 _MODEL_NAMES: Mapping[Precision, str] = {precision: f"{precision}.onnx" for precision in PRECISIONS}
-_OWN_NAMES = {MANIFEST_NAME, GOLDEN_NAME, ENGINES_NAME, HTML_NAME, JSON_NAME, *_MODEL_NAMES.values()}
+RANGES_NAME = "int8.ranges.json"
+_OWN_NAMES = {
+    MANIFEST_NAME,
+    GOLDEN_NAME,
+    ENGINES_NAME,
+    RANGES_NAME,
+    HTML_NAME,
+    JSON_NAME,
+    *_MODEL_NAMES.values(),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +48,13 @@ class Measured:
         scan: ranges of the fp32 graph.
         kept_fp32: nodes of the fp16 graph that stay fp32, and why; none where there is no fp16 graph.
         parities: of each exported graph.
+        int8: what the search for an int8 graph found; None where none was asked for.
     """
 
     scan: RangeScan
     kept_fp32: Mapping[str, str]
     parities: list[Parity]
+    int8: Int8Result | None = None
 
 
 def check_output(path: Path) -> None:
@@ -98,13 +110,24 @@ def write_manifest(
         **shared,
         "models": models,
         "golden": _file_entry(folder / GOLDEN_NAME),
-        "lineage": {"weights_sha256": contract.weights_sha256, "record": checkpoint.record},
+        "lineage": {
+            "weights_sha256": contract.weights_sha256,
+            **_ranges_lineage(folder),
+            "record": checkpoint.record,
+        },
         "range_scan": _scan_json(measured),
         "parity": {parity.label: parity.to_json() for parity in measured.parities},
+        **({"int8": measured.int8.to_json()} if measured.int8 else {}),
         "tools": _tools(),
     }
     write_json(folder / MANIFEST_NAME, manifest)
     return manifest
+
+
+def _ranges_lineage(folder: Path) -> dict[str, str]:
+    """Name the activation ranges by their hash, where int8 scales were chosen from some."""
+    path = folder / RANGES_NAME
+    return {"ranges_sha256": sha256_of(path)} if path.is_file() else {}
 
 
 def _file_entry(path: Path) -> dict[str, str | int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,11 +14,20 @@ from ..runtime.console import run_app
 from ..runtime.contract import Precision
 from ..runtime.errors import BackendError, UsageError
 from ..runtime.options import parse_size
-from .options import DEFAULT_OPSET, asked_precisions, check_opset, parse_batch, parse_targets
+from .options import (
+    DEFAULT_OPSET,
+    asked_precisions,
+    check_opset,
+    parse_batch,
+    parse_budget,
+    parse_limits,
+    parse_targets,
+)
 
 if TYPE_CHECKING:
     from .engines.engine_step import EnginePlan, Say
     from .export_checkpoint import ExportPlan
+    from .int8.options import Int8Options
 
 DEFAULT_NETWORK = "deep_half"
 
@@ -42,7 +52,10 @@ def export(
     fp32: Annotated[
         bool, typer.Option("--fp32", help="Make the fp32 model alone; with --fp16, engines of both.")
     ] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="Does not exist yet: refused.")] = False,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Make the int8 model too, if its maps keep the gate against PyTorch."),
+    ] = False,
     network: Annotated[
         str | None,
         typer.Option(
@@ -80,6 +93,56 @@ def export(
     opset: Annotated[
         int | None, typer.Option(help=f"Of ONNX, 18 to 23; without it, {DEFAULT_OPSET}.", show_default=False)
     ] = None,
+    calib: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Images, clips or folders of them for int8: some calibrate, others are the gate's; "
+            "without it, ranges and frames that ship.",
+            show_default=False,
+        ),
+    ] = None,
+    ranges: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Activation ranges of saliency-calib, in the place of those that ship.",
+            show_default=False,
+        ),
+    ] = None,
+    min_cc: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MEAN,WORST",
+            help="Gate: least correlation with PyTorch's maps; without it, 0.998,0.99.",
+            show_default=False,
+        ),
+    ] = None,
+    max_kld: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MEAN,WORST",
+            help="Gate: largest Kullback-Leibler divergence; without it, 0.002,0.01.",
+            show_default=False,
+        ),
+    ] = None,
+    max_peak_shift: Annotated[
+        float | None,
+        typer.Option(
+            metavar="CELLS",
+            min=0,
+            help="Gate: 95th percentile of the peak's movement; without it, 1.",
+            show_default=False,
+        ),
+    ] = None,
+    search_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FRAMES,SETS",
+            help="Frames that a layer is tried on, and sets of layers tried; without it, 4,24.",
+            show_default=False,
+        ),
+    ] = None,
     engine: Annotated[
         Literal["auto", "none", "rtx", "tensorrt"],
         typer.Option(help="Build engines with TensorRT-RTX or TensorRT; auto: with the one that works here."),
@@ -100,21 +163,36 @@ def export(
     precisions = asked_precisions(fp32=fp32, fp16=fp16, int8=int8)
     engines = EnginePlan(flavour=engine, targets=parse_targets(target))
     say = _say_nothing if json else _say
+    gate = {"min-cc": min_cc, "max-kld": max_kld, "max-peak-shift": max_peak_shift}
+    for_int8 = {"calib": calib, "ranges": ranges, **gate, "search-budget": search_budget}
     if bundle is not None:
         given = {"network": network, "weights": weights, "output": output, "size": size, "batch": batch}
-        _refuse_beside_bundle({**given, "opset": opset})
+        _refuse(
+            {**given, "opset": opset, **for_int8},
+            "is for an export, but a bundle's models are made. Leave out the one or the other",
+        )
         document = _build(bundle, precisions, engines, say)
     else:
-        size_hw = parse_size(size) if size else None
-        frames = parse_batch(batch) if batch else (1, 1)
-        checked_opset = DEFAULT_OPSET if opset is None else check_opset(opset)
-        plan = _plan(weights, network, output, size_hw, precisions, frames, checked_opset, engines)
+        if not int8:
+            _refuse(for_int8, "is for int8: give --int8 too")
+        plan = _plan(
+            weights=weights,
+            network=network,
+            output=output,
+            size_hw=parse_size(size) if size else None,
+            precisions=precisions,
+            batch=parse_batch(batch) if batch else (1, 1),
+            opset=DEFAULT_OPSET if opset is None else check_opset(opset),
+            engines=engines,
+            int8=_int8_options(calib, ranges, min_cc, max_kld, max_peak_shift, search_budget),
+        )
         document = _export(plan, say)
     if json:
         print(dumps(document, indent=2))
 
 
 def _plan(
+    *,
     weights: Path | None,
     network: str | None,
     output: Path | None,
@@ -123,6 +201,7 @@ def _plan(
     batch: tuple[int, int],
     opset: int,
     engines: EnginePlan,
+    int8: Int8Options,
 ) -> ExportPlan:
     """Fill in the weights that ship, where none are given."""
     from ..train.checkpoint import shipped_weights
@@ -140,7 +219,41 @@ def _plan(
         batch=batch,
         opset=opset,
         engines=engines,
+        int8=int8,
     )
+
+
+def _int8_options(
+    calib: Path | None,
+    ranges: Path | None,
+    min_cc: str | None,
+    max_kld: str | None,
+    max_peak_shift: float | None,
+    search_budget: str | None,
+) -> Int8Options:
+    """Put the options' own values in the place of the defaults.
+
+    Raises:
+        UsageError: a value cannot be read, or two sources of ranges are given.
+    """
+    from .int8.options import Int8Options, SearchBudget
+    from .int8.results import GateLimits
+
+    if calib is not None and ranges is not None:
+        raise UsageError("--calib makes ranges of its own, and --ranges brings others. Give one of them")
+    limits, budget = GateLimits(), SearchBudget()
+    if min_cc is not None:
+        mean, worst = parse_limits("--min-cc", min_cc)
+        limits = replace(limits, cc_mean=mean, cc_worst=worst)
+    if max_kld is not None:
+        mean, worst = parse_limits("--max-kld", max_kld)
+        limits = replace(limits, kldiv_mean=mean, kldiv_worst=worst)
+    if max_peak_shift is not None:
+        limits = replace(limits, peak_shift_p95=max_peak_shift)
+    if search_budget is not None:
+        frames, sets = parse_budget(search_budget)
+        budget = SearchBudget(frames=frames, sets=sets)
+    return Int8Options(limits=limits, budget=budget, calib=calib, ranges=ranges)
 
 
 def _export(plan: ExportPlan, say: Say) -> dict[str, Any]:
@@ -151,12 +264,15 @@ def _export(plan: ExportPlan, say: Say) -> dict[str, Any]:
     return exported.to_json()
 
 
-def _refuse_beside_bundle(options: Mapping[str, object]) -> None:
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Refuse options that are given where they say nothing.
+
+    Raises:
+        UsageError: one of them is given.
+    """
     for name, value in options.items():
         if value is not None:
-            raise UsageError(
-                f"--{name} is for an export, but a bundle's models are made. Leave out the one or the other"
-            )
+            raise UsageError(f"--{name} {why}")
 
 
 def _build(bundle: Path, precisions: tuple[Precision, ...], engines: EnginePlan, say: Say) -> dict[str, Any]:

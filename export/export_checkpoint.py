@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 
 from ..runtime.artifact import atomic_folder
 from ..runtime.contract import Contract, Precision
-from .bundle import Measured, check_output, write_golden, write_manifest, write_model
+from ..runtime.errors import ParityError
+from .bundle import RANGES_NAME, Measured, check_output, write_golden, write_manifest, write_model
 from .engines.engine_step import EnginePlan, Say, build_all, check_plan, why_none
 from .frames import FrameSet, fitted
+from .int8.options import Int8Options
+from .options import DEFAULT_OPSET
 from .ort_session import ort_maps
 from .parity import Parity, compare, reference_maps
 from .range_scan import RangeScan, scan_ranges
 from .rounding import rounded_as_fp16
-from .summary import contract_line, files_line, parity_lines, range_line
+from .summary import INT8_REMEDY, contract_line, files_line, gate_lines, parity_lines, range_line
 from .to_fp16 import fp16_from_fp32, kept_fp32
 from .to_onnx import contract_of, onnx_from_checkpoint
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from ..train.checkpoint import Checkpoint
     from .engines.build_engine import EngineReport
+    from .int8.step import Int8Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,7 @@ class ExportPlan:
         batch: smallest and largest number of frames in a batch.
         opset: of ONNX's own operators.
         engines: that are built of the precisions asked for.
+        int8: how int8 is made, where it is asked for.
     """
 
     weights: Path
@@ -53,6 +58,7 @@ class ExportPlan:
     batch: tuple[int, int]
     opset: int
     engines: EnginePlan
+    int8: Int8Options = field(default_factory=Int8Options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,16 +117,20 @@ def export_checkpoint(plan: ExportPlan, say: Say) -> Exported:
     check_output(output)
     check_plan(plan.precisions, plan.engines)
     with atomic_folder(output) as folder:
-        manifest = _fill(folder, checkpoint, plan, say)
-        reports = build_all(folder, plan.precisions, plan.engines, say)
+        manifest = _fill(folder, checkpoint, plan, _cache_file(output), say)
+        reports = build_all(folder, _made(plan.precisions, manifest), plan.engines, say)
         if not reports and plan.engines.flavour == "auto":
             say(f"no engine built: {why_none(plan.engines)}")
     say(files_line(output, manifest))
+    if plan.precisions == ("int8",) and "int8" not in manifest["models"]:
+        raise ParityError(f"{output} holds fp16 alone: no int8 graph keeps the gate. {INT8_REMEDY}")
     engines = [replace(report, path=output / report.path.relative_to(folder)) for report in reports]
     return Exported(bundle=output, manifest=manifest, engines=engines)
 
 
-def _fill(folder: Path, checkpoint: Checkpoint, plan: ExportPlan, say: Say) -> dict[str, Any]:
+def _fill(
+    folder: Path, checkpoint: Checkpoint, plan: ExportPlan, cache_file: Path, say: Say
+) -> dict[str, Any]:
     """Make the graphs, measure them, and write the bundle's files."""
     contract = contract_of(checkpoint, plan.batch)
     say(contract_line(contract, plan.weights, plan.opset))
@@ -129,16 +139,49 @@ def _fill(folder: Path, checkpoint: Checkpoint, plan: ExportPlan, say: Say) -> d
     scan = scan_ranges(fp32, contract, measuring.scanned.pixels)
     say(range_line(scan))
     graphs = _graphs(contract, fp32, scan, plan.precisions)
+    int8 = _int8(checkpoint, graphs, plan, cache_file) if "int8" in plan.precisions else None
+    if int8 is not None:
+        int8.ranges.save(folder / RANGES_NAME)
+        graphs = _with_int8(graphs, int8)
     parities = _parities(graphs, measuring)
-    for line in parity_lines(parities):
+    result = int8.search.result if int8 else None
+    for line in (*parity_lines(parities), *(gate_lines(result) if result else ())):
         say(line)
     for parity in parities:
         parity.check()
     for precision, model in graphs.models.items():
         write_model(folder, model, precision)
     write_golden(folder, measuring.compared.every(2), measuring.references[::2])
-    measured = Measured(scan=scan, kept_fp32=graphs.kept_fp32, parities=parities)
+    measured = Measured(scan=scan, kept_fp32=graphs.kept_fp32, parities=parities, int8=result)
     return write_manifest(folder, contract, checkpoint, measured)
+
+
+def _int8(checkpoint: Checkpoint, graphs: _Graphs, plan: ExportPlan, cache_file: Path) -> Int8Step:
+    """Search an int8 graph; its body is fp16 where the opset has fp16 scales, else fp32."""
+    from .int8.step import Int8Graphs, make_int8
+
+    fp32 = graphs.models["fp32"]
+    bodies = Int8Graphs(fp32=fp32, body=fp32, rounded=fp32)
+    if plan.opset >= DEFAULT_OPSET:
+        rounded = rounded_as_fp16(fp32, graphs.kept_fp32)
+        bodies = Int8Graphs(fp32=fp32, body=graphs.models["fp16"], rounded=rounded)
+    return make_int8(checkpoint, graphs.contract, bodies, plan.int8, cache_file)
+
+
+def _with_int8(graphs: _Graphs, step: Int8Step) -> _Graphs:
+    model = step.search.model
+    return graphs if model is None else replace(graphs, models={**graphs.models, "int8": model})
+
+
+def _cache_file(output: Path) -> Path:
+    """Name the file beside a bundle that an int8 search which is stopped leaves."""
+    return output.with_name(f".{output.name}.int8-search.json")
+
+
+def _made(asked: Sequence[Precision], manifest: Mapping[str, Any]) -> list[Precision]:
+    """Leave out a precision that the bundle does not hold; fp16 takes the place of int8."""
+    made: Mapping[Precision, object] = manifest["models"]
+    return [precision for precision in asked if precision in made] or ["fp16"]
 
 
 def _measuring(checkpoint: Checkpoint) -> _Measuring:
@@ -158,7 +201,7 @@ def _graphs(
     """Make the other graphs from the fp32 one and its ranges."""
     models: dict[Precision, onnx.ModelProto] = {"fp32": fp32}
     kept: dict[str, str] = {}
-    if "fp16" in precisions:
+    if {"fp16", "int8"} & set(precisions):
         kept = kept_fp32(fp32, scan)
         models["fp16"] = fp16_from_fp32(fp32, kept)
     return _Graphs(contract=contract, models=models, kept_fp32=kept)

@@ -47,16 +47,39 @@ def check_opset(opset: int) -> int:
 
 
 def asked_precisions(*, fp32: bool, fp16: bool, int8: bool) -> tuple[Precision, ...]:
-    """Give the precisions that were asked for; fp16 where none was.
+    """Give the precisions that were asked for; fp16 where none was."""
+    asked: dict[Precision, bool] = {"fp32": fp32, "fp16": fp16 or not (fp32 or int8), "int8": int8}
+    return tuple(precision for precision, is_asked in asked.items() if is_asked)
+
+
+def parse_limits(name: str, text: str) -> tuple[float, float]:
+    """Read a limit on the mean and one on the worst frame: `0.998,0.99`; one number is for both.
+
+    Args:
+        name: of the option.
+        text: its value.
 
     Raises:
-        UsageError: int8 was asked for.
+        UsageError: it is no limit.
     """
-    if int8:
-        raise UsageError("--int8 does not exist yet: this version makes fp32 and fp16. Leave it out")
-    asked: list[Precision] = []
-    if fp32:
-        asked.append("fp32")
-    if fp16 or not fp32:
-        asked.append("fp16")
-    return tuple(asked)
+    parts = text.split(",")
+    try:
+        values = [float(part) for part in parts]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 2) or not all(0 <= value <= 1000 for value in values):
+        raise UsageError(f"{name} {text}: expected MEAN,WORST such as 0.998,0.99, or one number for both")
+    return values[0], values[-1]
+
+
+def parse_budget(text: str) -> tuple[int, int]:
+    """Read `4,24`: frames that each layer is tried on, and sets of layers that are tried at most.
+
+    Raises:
+        UsageError: it is no budget.
+    """
+    found = re.fullmatch(r"(\d+),(\d+)", text)
+    frames, sets = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not (frames and sets):
+        raise UsageError(f"--search-budget {text}: expected FRAMES,SETS, both from 1 on, such as 4,24")
+    return frames, sets

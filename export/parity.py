@@ -70,7 +70,7 @@ class Parity:
     @property
     def tolerance(self) -> Tolerance:
         """What is allowed."""
-        return TOLERANCES[self.label]
+        return TOLERANCES["int8" if self.precision == "int8" else self.label]
 
     def worst(self) -> Agreement:
         """Give the worst value of each figure over the frames."""

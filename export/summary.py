@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.contract import Contract
+from .int8.results import GateFigures, GateLimits, Int8Result
 from .parity import Parity
 from .range_scan import FP16_MAX, RangeScan
 
 _COLUMNS = ("", "max abs", "allowed", "mean abs", "SQNR dB", "CC", "allowed", "KLDiv", "peak shift")
 _WIDTHS = (12, 9, 9, 10, 9, 11, 9, 9, 12)
+_GATE_COLUMNS = ("", "CC mean", "CC worst", "KLDiv mean", "KLDiv worst", "peak p95")
 _ROUNDED_NOTE = (
     "  fp16_rounded: each tensor rounded to half, as a device does and ONNX Runtime on a CPU does not"
 )
+INT8_REMEDY = "Give frames of your own (--calib PATH), or widen the gate (--min-cc, --max-kld)"
 _MIB = 1 << 20
 
 
@@ -48,6 +51,35 @@ def parity_lines(parities: Sequence[Parity]) -> list[str]:
     rows = [_laid_out(row) for row in (_COLUMNS, *(_parity_row(parity) for parity in parities))]
     notes = [_ROUNDED_NOTE] if any(parity.rounded for parity in parities) else []
     return [title, *rows, *notes]
+
+
+def gate_lines(result: Int8Result) -> list[str]:
+    """Say what int8 keeps on the gate's frames, and which layers stay float and why."""
+    figures, limits = result.figures, result.limits
+    verdict = "kept" if result.passed else "not kept: " + "; ".join(figures.failures(limits))
+    title = (
+        f"int8 gate against PyTorch on {len(result.parity.frames)} frames that did not calibrate: {verdict}"
+    )
+    rows = (_GATE_COLUMNS, _gate_row("int8", figures), _gate_row("allowed", limits))
+    kept = [f"    {node}: {reason}" for node, reason in result.kept().items()]
+    share = f"  {result.int8_macs_share:.2%} of the multiplications in int8"
+    repairs = f", after {' and '.join(result.repairs)}" if result.repairs else ""
+    return [title, *map(_gate_laid_out, rows), f"{share}{repairs}; kept in float:", *kept]
+
+
+def _gate_row(label: str, values: GateFigures | GateLimits) -> tuple[str, ...]:
+    return (
+        label,
+        f"{values.cc_mean:.6g}",
+        f"{values.cc_worst:.6g}",
+        f"{values.kldiv_mean:.2g}",
+        f"{values.kldiv_worst:.2g}",
+        f"{values.peak_shift_p95:.1f} cells",
+    )
+
+
+def _gate_laid_out(cells: Sequence[str]) -> str:
+    return "  " + cells[0].ljust(_WIDTHS[0]) + "".join(f"{cell:>14}" for cell in cells[1:])
 
 
 def _parity_row(parity: Parity) -> tuple[str, ...]:

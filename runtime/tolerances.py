@@ -25,5 +25,7 @@ TOLERANCES: Mapping[str, Tolerance] = {
     # With its rounding written out. Where a map's peak is small, x / max x magnifies the rounding of all
     # layers, so it is the correlation that counts; the difference catches what overflows.
     "fp16_rounded": Tolerance(max_abs=2e-2, min_cc=0.9999),
+    # What counts is the gate of the export, on more frames than these; here a file that is broken is caught.
+    "int8": Tolerance(max_abs=0.5, min_cc=0.99),
 }
 """By the label of a row in the parity table."""

@@ -16,6 +16,7 @@ from .decisions import by_harm, decisions, hurting
 from .gate import Gate
 from .layers import conv_layers, total_macs
 from .measure import measure_layers
+from .options import SearchBudget
 from .quantize import quantize
 from .recipe import Recipe, recipe_of
 from .results import Int8Result, ParetoPoint, gate_figures
@@ -29,19 +30,6 @@ if TYPE_CHECKING:
 BIAS_CORRECTION = "bias correction"
 _EXTRA_SETS = 1
 """Sets beyond the cheapest one that are measured for the Pareto front."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchBudget:
-    """How much a search may measure.
-
-    Attributes:
-        frames: that each layer is tried on alone.
-        sets: of precisions that are tried on the gate's frames, at most.
-    """
-
-    frames: int = 4
-    sets: int = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

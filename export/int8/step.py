@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...calib.calibrate import Calibrator
+from ...calib.calibrate import Calibrator, check_frames
 from ...calib.graph import CalibratedModel
-from ...calib.material import FrameRef, read_frames
+from ...calib.material import FrameRef
 from ...calib.ranges import ActivationRanges, shipped_ranges
-from ...calib.run import select_frames
+from ...calib.run import fitted_frames, select_frames
 from ...runtime.contract import Contract
 from ...runtime.errors import InputError, UsageError
 from ...runtime.progress import progress
-from ..frames import FrameSet, fitted
+from ..frames import FrameSet
 from ..parity import reference_maps
 from .gate import Gate
 from .gate_frames import shipped_gate_frames, shipped_probes, unseen
-from .results import GateLimits
-from .search import Int8Search, Int8Source, SearchBudget, search_int8
+from .options import Int8Options
+from .search import Int8Search, Int8Source, search_int8
 from .search_cache import SearchCache
 
 if TYPE_CHECKING:
@@ -38,23 +38,6 @@ _GATE_SHARE = 0.25
 _FEWEST_FRAMES = 16
 _METHOD = 1
 """Counts up when what is measured changes: a search that was stopped goes on by its own rules only."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Int8Options:
-    """How int8 is to be made.
-
-    Attributes:
-        limits: of the gate.
-        budget: of the search.
-        calib: the user's frames: some give the ranges, others are the gate's.
-        ranges: a file of ranges; None for those that ship.
-    """
-
-    limits: GateLimits = field(default_factory=GateLimits)
-    budget: SearchBudget = field(default_factory=SearchBudget)
-    calib: Path | None = None
-    ranges: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +125,7 @@ def _material(contract: Contract, fp32: onnx.ModelProto, options: Int8Options) -
 def _users_material(contract: Contract, fp32: onnx.ModelProto, calib: Path) -> _Material:
     """Split the user's frames, seeded: near-duplicates are dropped first, so that the two parts differ."""
     refs = select_frames([str(calib)], MOST_FRAMES, seed=0).refs
+    check_frames(fitted_frames(refs, contract, None))
     if len(refs) < _FEWEST_FRAMES:
         raise InputError(
             f"{calib} holds {len(refs)} different frames; calibration and its gate need {_FEWEST_FRAMES}, "
@@ -161,15 +145,15 @@ def _users_material(contract: Contract, fp32: onnx.ModelProto, calib: Path) -> _
 def _ranges(contract: Contract, fp32: onnx.ModelProto, refs: Sequence[FrameRef]) -> ActivationRanges:
     calibrator = Calibrator(CalibratedModel(graph=fp32, contract=contract, path=Path("the fp32 graph")))
     with progress("frames calibrated", len(refs)) as advance:
-        for ref, frame_bgr in read_frames(refs):
-            calibrator.add(fitted([(ref.name, frame_bgr)], contract.size_hw, contract.fit).pixels[0])
+        for pixels in fitted_frames(refs, contract, None):
+            calibrator.add(pixels)
             advance()
     return calibrator.ranges()
 
 
 def _fitted(refs: Sequence[FrameRef], contract: Contract) -> FrameSet:
-    frames = [(ref.name, frame_bgr) for ref, frame_bgr in read_frames(refs)]
-    return fitted(frames, contract.size_hw, contract.fit)
+    pixels = np.stack(list(fitted_frames(refs, contract, None)))
+    return FrameSet(names=tuple(ref.name for ref in refs), pixels=pixels)
 
 
 def _content(source: Int8Source, material: _Material, options: Int8Options) -> dict[str, object]:
@@ -179,9 +163,7 @@ def _content(source: Int8Source, material: _Material, options: Int8Options) -> d
         "method": _METHOD,
         "ranges": asdict(material.ranges.key),
         "body": hashlib.sha256(source.rounded.SerializeToString(deterministic=True)).hexdigest(),
-        "frames": [
-            hashlib.sha256(part.pixels.tobytes()).hexdigest() for part in (material.judged, material.probes)
-        ],
+        "frames": [hashlib.sha256(part.pixels.tobytes()).hexdigest() for part in parts],
         "limits": asdict(options.limits),
         "budget": asdict(options.budget),
     }

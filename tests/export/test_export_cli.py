@@ -13,7 +13,13 @@ import pytest
 import torch
 
 from saliency_edge.export import cli
-from saliency_edge.export.options import asked_precisions, parse_batch, parse_targets
+from saliency_edge.export.options import (
+    asked_precisions,
+    parse_batch,
+    parse_budget,
+    parse_limits,
+    parse_targets,
+)
 from saliency_edge.runtime.errors import UsageError
 from seeded_networks import save_seeded
 
@@ -124,7 +130,12 @@ def test_weights_that_are_none_are_refused_in_one_line(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--int8"], "--int8 does not exist yet"),
+        (["--min-cc", "0.99"], "--min-cc is for int8: give --int8 too"),
+        (["--int8", "--min-cc", "high"], "--min-cc high: expected MEAN,WORST"),
+        (["--int8", "--max-kld", "0.1,0.2,0.3"], "--max-kld 0.1,0.2,0.3: expected MEAN,WORST"),
+        (["--int8", "--search-budget", "0,4"], "--search-budget 0,4: expected FRAMES,SETS"),
+        (["--int8", "--calib", "photos", "--ranges", "x.json"], "Give one of them"),
+        (["nosuch", "--int8", "--calib", "photos"], "--calib is for an export"),
         (["--network", "deep_fool"], "unknown network 'deep_fool'. Choose one of deep_half, deep_full"),
         (["--network", "deep_full"], "no weights ship for deep_full"),
         (["--size", "240"], "--size 240: expected HEIGHTxWIDTH"),
@@ -177,6 +188,11 @@ def test_option_texts_are_understood() -> None:
     assert asked_precisions(fp32=False, fp16=False, int8=False) == ("fp16",)
     assert asked_precisions(fp32=True, fp16=False, int8=False) == ("fp32",)
     assert asked_precisions(fp32=True, fp16=True, int8=False) == ("fp32", "fp16")
+    assert asked_precisions(fp32=False, fp16=False, int8=True) == ("int8",)
+    assert asked_precisions(fp32=False, fp16=True, int8=True) == ("fp16", "int8")
+    assert parse_limits("--min-cc", "0.998,0.99") == (0.998, 0.99)
+    assert parse_limits("--max-kld", "0.01") == (0.01, 0.01)
+    assert parse_budget("2,8") == (2, 8)
 
 
 @pytest.mark.parametrize("text", ["", "0", "65", "2-1", "1-65", "1-", "a", "1.5"])

@@ -87,6 +87,7 @@ class Lane:
             self._maps = made.enter_context(closing(maps))
             self._context.set_tensor_address(INPUT_NAME, self._frames.address)
             self._context.set_tensor_address(OUTPUT_NAME, self._maps.address)
+            made.callback(self._stream.synchronize)  # before the memory goes: a copy may be under way
             self._graph = self._warmed_up(largest)
             if self._graph is not None:
                 made.enter_context(closing(self._graph))

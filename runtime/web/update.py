@@ -15,6 +15,7 @@ from ..fit import resize, size_hw_of
 from ..maps.statistics import statistics_of
 from ..video.frame import Frame, Result
 
+_LARGEST_MAP_SIDE = 160
 _LEAST_LINEAR_SCALE = 0.5  # bilinear above it: each pixel counts, at a quarter of the cost of areas' means
 
 
@@ -61,8 +62,10 @@ def header_of(result: Result, *, rate_fps: float, dropped: int, streams: int) ->
 
 
 def levels_of(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Give a map in levels of 0 to 255."""
-    return cv2.convertScaleAbs(np.clip(values, 0.0, 1.0), alpha=255.0).astype(np.uint8, copy=False)
+    """Give a map in levels of 0 to 255, shrunk where it is finer than a page can show over a frame."""
+    levels = cv2.convertScaleAbs(np.clip(values, 0.0, 1.0), alpha=255.0).astype(np.uint8, copy=False)
+    scale = min(1.0, _LARGEST_MAP_SIDE / max(levels.shape))
+    return resize(levels, (max(1, round(levels.shape[0] * scale)), max(1, round(levels.shape[1] * scale))))
 
 
 def shrunk(frame: Frame, max_side_px: int) -> NDArray[np.uint8]:

@@ -29,6 +29,7 @@ from saliency_edge.runtime.telemetry import Telemetry
 from saliency_edge.runtime.web.options import WebOptions
 from saliency_edge.runtime.web.pulse import Pulse
 from saliency_edge.runtime.web.sink import open_web
+from saliency_edge.runtime.web.update import levels_of
 from sink_results import result_of
 from toy_models import noise, toy_contract, toy_map
 from web_clients import FRAME_HW, fed_view, frame_of, look_on, messages_of, values_of
@@ -70,7 +71,7 @@ def test_results_are_the_runs() -> None:
     indices = [message.header["index"] for message in messages]
     assert indices == sorted(set(indices))
     last = messages[-1].header
-    assert last["rate_fps"] == pytest.approx(60, rel=0.5)
+    assert 0 < last["rate_fps"] < 100
     assert last["dropped"] >= last["index"]
 
 
@@ -79,6 +80,18 @@ def test_large_frames_are_shrunk_and_small_ones_stay() -> None:
         assert messages_of(view.url, 1)[0].picture_bgr().shape == (180, 320, 3)
     with fed_view(WebOptions(port=0, max_side_px=250)) as view:
         assert messages_of(view.url, 1)[0].picture_bgr().shape == (141, 250, 3)
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "expected_hw"), [((60, 80), (60, 80)), ((240, 320), (120, 160)), ((1, 1), (1, 1))]
+)
+def test_fine_maps_are_shrunk(size_hw: tuple[int, int], expected_hw: tuple[int, int]) -> None:
+    values = np.full(size_hw, 0.4, np.float32)
+
+    levels = levels_of(values)
+
+    assert levels.shape == expected_hw
+    assert set(levels.flat) == {102}
 
 
 def test_rate_for_the_page_is_limited() -> None:
@@ -157,11 +170,13 @@ def test_nothing_is_compressed_when_nobody_looks(monkeypatch: pytest.MonkeyPatch
 def test_one_picture_is_compressed_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     monkeypatch.setattr("saliency_edge.runtime.web.update.jpeg_of", lambda *_: calls.append(1) or b"jpeg")
-    with fed_view() as view:
+    start_s = time.monotonic()
+    with fed_view(WebOptions(port=0, max_fps=10)) as view:
         found = asyncio.run(crowd(view.url, 20, 5))
+        lasted_s = time.monotonic() - start_s
 
-    distinct = {message.header["index"] for messages in found for message in messages}
-    assert len(calls) <= len(distinct) + 2
+    assert [len(messages) for messages in found] == [5] * 20
+    assert len(calls) <= 10 * lasted_s + 2
 
 
 async def crowd(url: str, browsers: int, count: int) -> list[Any]:
@@ -236,7 +251,8 @@ def test_metrics_by_prometheus_own_parser() -> None:
     with fed_view(streams=2) as view:
         view.telemetry.add("infer", 0.25)
         view.telemetry.counters.add("restarted", 1, 3)
-        time.sleep(0.3)
+        while view.telemetry.counters.of("done") < 5:
+            time.sleep(0.01)
         status, text = get(view.url + "metrics")
 
     families = {family.name: family for family in text_string_to_metric_families(text)}

@@ -84,10 +84,12 @@ class Renderer:
         """Mix frame x (1 - alpha) + colour x alpha, alpha = opacity x saliency, with 255 for 1."""
         size_wh = saliency.frame.size_hw[::-1]
         levels = _levels_of(saliency)
-        alpha = cv2.cvtColor(cv2.convertScaleAbs(levels, alpha=self._options.opacity), cv2.COLOR_GRAY2BGR)
-        colours = cv2.multiply(cv2.applyColorMap(levels, self._palette), alpha, scale=1 / 255)
-        kept, mixed = self._buffers.kept, self._buffers.mixed
-        cv2.resize(cv2.bitwise_not(alpha), size_wh, dst=kept)
+        alpha = cv2.convertScaleAbs(levels, alpha=self._options.opacity)
+        palette_alpha = cv2.cvtColor(alpha, cv2.COLOR_GRAY2BGR)
+        colours = cv2.multiply(cv2.applyColorMap(levels, self._palette), palette_alpha, scale=1 / 255)
+        clear, kept, mixed = self._buffers.clear, self._buffers.kept, self._buffers.mixed
+        cv2.resize(cv2.bitwise_not(alpha), size_wh, dst=clear)
+        cv2.cvtColor(clear, cv2.COLOR_GRAY2BGR, dst=kept)
         cv2.multiply(saliency.frame.image_bgr, kept, dst=kept, scale=1 / 255)
         cv2.resize(colours, size_wh, dst=mixed)
         cv2.add(kept, mixed, dst=mixed)
@@ -105,6 +107,7 @@ class _Buffers:
 
     def __init__(self, size_hw: tuple[int, int]) -> None:
         self.size_hw = size_hw
+        self.clear = np.empty(size_hw, np.uint8)
         self.kept = np.empty((*size_hw, 3), np.uint8)
         self.mixed = np.empty((*size_hw, 3), np.uint8)
 

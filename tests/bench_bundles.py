@@ -1,30 +1,54 @@
-"""Bundles of the shipped networks at a small size, so that a run of `saliency-bench` takes seconds."""
+"""Bundles of the real networks at a small size, so that a run of `saliency-bench` takes seconds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-from engine_bundles import write_manifest
+from engine_bundles import quantize_bundle, write_manifest
 from saliency_edge.export.to_onnx import contract_of, onnx_from_checkpoint
 from saliency_edge.runtime.bench.alone import AlonePlan
 from saliency_edge.runtime.bench.measure import BenchPlan
 from saliency_edge.runtime.bench.rounds import RoundPlan
 from saliency_edge.runtime.bench.startup import ModelChoice
-from saliency_edge.train.checkpoint import load_checkpoint, shipped_weights
-from seeded_networks import frames_for, torch_maps
+from saliency_edge.runtime.contract import METADATA_KEY, Contract, Precision
+from saliency_edge.train.checkpoint import Checkpoint, load_checkpoint, shipped_weights
+from seeded_networks import frames_for, seeded_checkpoint, torch_maps
 
 SIZE_HW = (64, 88)
+STRETCH, PAD = "deep_half", "mlnet_small"
 
 Change = Callable[[onnx.ModelProto], None]
 
 
-def save_bench_bundle(folder: Path, network: str = "deep_half", change: Change | None = None) -> Path:
+def save_bench_bundle(folder: Path, network: str = STRETCH, change: Change | None = None) -> Path:
     """Write a bundle of the shipped weights at 64 x 88, its fp32 graph changed by `change`, if given."""
     checkpoint = load_checkpoint(shipped_weights(network), network=network, size_hw=SIZE_HW)
+    return _save(folder, checkpoint, change)
+
+
+def save_seeded_bundle(folder: Path, network: str) -> Path:
+    """Write a bundle of random weights at 64 x 88, the same for ever, as fp32 and int8."""
+    checkpoint = seeded_checkpoint(network, size_hw=SIZE_HW)
+    _save(folder, checkpoint, None)
+    contract = contract_of(checkpoint, (1, 1))
+    quantize_bundle(folder, contract)
+    _mark_as_int8(folder / "int8.onnx", contract)
+    write_manifest(folder, contract)
+    return folder
+
+
+def _mark_as_int8(path: Path, contract: Contract) -> None:
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {METADATA_KEY: replace(contract, precision="int8").to_json()})
+    onnx.save(model, path)
+
+
+def _save(folder: Path, checkpoint: Checkpoint, change: Change | None) -> Path:
     model = onnx_from_checkpoint(checkpoint, (1, 1))
     if change is not None:
         change(model)
@@ -37,16 +61,19 @@ def save_bench_bundle(folder: Path, network: str = "deep_half", change: Change |
     return folder
 
 
-def quick_plan(bundle: Path, *, frames: int = 20, seconds: float = 0.0) -> BenchPlan:
-    """Measure one model as a baseline needs it, without what takes long.
+def quick_plan(
+    *bundles: Path, frames: int = 20, seconds: float = 0.0, precisions: Sequence[Precision] = ("fp32",)
+) -> BenchPlan:
+    """Measure models as a baseline needs it, without what takes long.
 
     Args:
-        bundle: with an fp32 model.
-        frames: of the model alone.
+        bundles: to measure.
+        frames: of each model alone.
         seconds: for which model and reference may take turns until the ratio is precise.
+        precisions: of each bundle.
     """
     return BenchPlan(
-        models=[ModelChoice(path=bundle, precision="fp32")],
+        models=[ModelChoice(path=bundle, precision=each) for bundle in bundles for each in precisions],
         sizes_hw=((361, 641),),
         alone=AlonePlan(frames=frames, seconds=0.0, limit=1),
         rounds=RoundPlan(rounds=10, seconds=seconds),

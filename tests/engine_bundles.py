@@ -146,7 +146,7 @@ def network_bundle(
     kept = kept_fp32(fp32, scan_ranges(fp32, contract, noise(contract, 0)))
     onnx.save(fp32, folder / "fp32.onnx")
     onnx.save(fp16_from_fp32(fp32, kept), folder / "fp16.onnx")
-    _quantize(folder, contract)
+    quantize_bundle(folder, contract)
     (folder / "golden.npz").write_bytes(b"")
     write_manifest(folder, contract)
     return folder
@@ -158,7 +158,7 @@ def noise(contract: Contract, seed: int) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
-def _quantize(folder: Path, contract: Contract) -> None:
+def quantize_bundle(folder: Path, contract: Contract) -> None:
     """Put symmetric Q/DQ around the fp32 model's convolutions, calibrated on noise."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,9 +113,9 @@ def _model_json(model: ModelFigures) -> dict[str, Any]:
     return {
         "engine": figures["engine"],
         "repeats": reference["repeats"],
-        "ratios": reference["ratios"],
+        "ratios": {stage: _line_of(ratios) for stage, ratios in reference["ratios"].items()},
         "latency_ms": {stage: round(values.p50_ms, 3) for stage, values in latency.items()},
-        "start_up_ratios": start_up["ratios"] if start_up else None,
+        "start_up_ratios": _line_of(start_up["ratios"]) if start_up else None,
         "peak_rss_mb": start_up["peak_rss_mb"] if start_up else None,
         "allocated_bytes": figures["allocated_bytes"],
         "macs": cost["macs"] if cost else None,
@@ -126,17 +126,25 @@ def _model_json(model: ModelFigures) -> dict[str, Any]:
 
 
 def _sample_json(sample: MapSample) -> dict[str, Any]:
-    """Write the levels as one line of text: a list would take a line for each."""
-    return {"map_hw": list(sample.map_hw), "levels": " ".join(str(level) for level in sample.levels)}
+    return {"map_hw": list(sample.map_hw), "levels": _line_of(sample.levels)}
+
+
+def _line_of(values: Sequence[float]) -> str:
+    """Write numbers as one line of text: a list would take a line for each."""
+    return " ".join(str(value) for value in values)
+
+
+def _numbers_in(line: str) -> NDArray[np.float64]:
+    return np.array([float(word) for word in line.split()])
 
 
 def _model_of(values: Mapping[str, Any]) -> BaselineModel:
     start_ups, golden = values["start_up_ratios"], values["golden"]
     return BaselineModel(
         repeats=int(values["repeats"]),
-        ratios={stage: np.array(ratios, np.float64) for stage, ratios in values["ratios"].items()},
+        ratios={stage: _numbers_in(ratios) for stage, ratios in values["ratios"].items()},
         latency_ms=values["latency_ms"],
-        start_up_ratios=None if start_ups is None else np.array(start_ups, np.float64),
+        start_up_ratios=None if start_ups is None else _numbers_in(start_ups),
         peak_rss_mb=values["peak_rss_mb"],
         allocated_bytes=values["allocated_bytes"],
         macs=values["macs"],

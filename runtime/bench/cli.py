@@ -58,6 +58,9 @@ def bench(
     rounds: Annotated[
         int, typer.Option(min=5, help="In which models and reference take turns, at least.")
     ] = 15,
+    seconds: Annotated[
+        float, typer.Option(min=1.0, help="For which they go on at most, until the ratio is precise to 3%.")
+    ] = 45.0,
     start_ups: Annotated[int, typer.Option(min=0, help="Cold starts of each model; 0: none.")] = 5,
     render: Annotated[bool, typer.Option("--render", help="Draw the overlay too.")] = False,
     roofline: Annotated[
@@ -111,7 +114,7 @@ def bench(
         sizes_hw=tuple(parse_size(part) for part in size.split(",")),
         batches=parse_batches(batch) if batch else (),
         alone=AlonePlan(frames=frames),
-        rounds=RoundPlan(rounds=rounds),
+        rounds=RoundPlan(rounds=rounds, seconds=seconds),
         render=render,
         start_ups=start_ups,
         with_reference=save is not None or check is not None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -44,7 +45,7 @@ class BenchPlan:
         rounds: how long loops take turns.
         render: whether an overlay is drawn too.
         start_ups: cold processes for each model; 0 for none.
-        with_reference: whether figures are wanted that a baseline can hold.
+        with_reference: whether figures are wanted that a baseline can hold; models are not compared then.
         repeats: of the reference, by model, as a baseline has it; else as many as take as long as the model.
         with_roofline: whether the device's limits are wanted.
         peak_tops: operations a second, in 10^12; None: measured.
@@ -66,7 +67,7 @@ class BenchPlan:
 
 
 def measure(plan: BenchPlan, say: Callable[[str], None]) -> BenchResult:
-    """Measure all models, one after another, then in turn.
+    """Measure all models one after another; then in turn with each other, or each with the reference.
 
     Args:
         plan: what is asked for.
@@ -75,11 +76,9 @@ def measure(plan: BenchPlan, say: Callable[[str], None]) -> BenchResult:
     Raises:
         SaliencyError: a model cannot be loaded or run, or cannot take what is asked for.
     """
-    models = [_measure_model(choice, plan, say) for choice in plan.models]
-    names = [model.name for model in models]
-    if len(set(names)) < len(names):
-        models = [_renamed(model, f"{model.name}, {model.engine}") for model in models]
-    if len(models) > 1:
+    models = _numbered([_measure_model(choice, plan, say) for choice in plan.models])
+    in_turn = len(models) > 1 and not plan.with_reference
+    if in_turn:
         say("all models in turn")
     roofline = None
     if plan.with_roofline:
@@ -89,7 +88,7 @@ def measure(plan: BenchPlan, say: Callable[[str], None]) -> BenchResult:
         )
     return BenchResult(
         models=models,
-        against_first=_compare([model.name for model in models], plan) if len(models) > 1 else {},
+        against_first=_compare([model.name for model in models], plan) if in_turn else {},
         roofline=roofline,
         base_install_mb=base_install_mb(),
         machine=host(plan.models[0].threads),
@@ -186,8 +185,15 @@ def _with_start_up(figures: ModelFigures, choice: ModelChoice, plan: BenchPlan) 
     return replace(figures, start_up=measure_start_up(choice, plan.start_ups))
 
 
-def _renamed(figures: ModelFigures, name: str) -> ModelFigures:
-    return replace(figures, name=name)
+def _numbered(models: Sequence[ModelFigures]) -> list[ModelFigures]:
+    """Tell models of one name apart: `deep_half fp32 240x320`, `deep_half fp32 240x320 #2`."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for model in models:
+        seen[model.name] += 1
+        count = seen[model.name]
+        numbered.append(replace(model, name=f"{model.name} #{count}") if count > 1 else model)
+    return numbered
 
 
 def _golden_frames(choice: ModelChoice) -> GoldenFrames | None:

@@ -8,6 +8,7 @@ video with the overlay. Times are in units of the first row's: medians over roun
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -176,7 +177,7 @@ def openvino_if_installed(onnx_path: Path) -> dict[str, Infer]:
 
 
 def pytorch(weights: Path, network: str | None, contract: Contract) -> dict[str, Infer]:
-    """Give PyTorch as it is, and compiled."""
+    """Give PyTorch as it is, and compiled where there is a compiler."""
     import torch
 
     from saliency_edge.train.checkpoint import load_checkpoint
@@ -192,7 +193,8 @@ def pytorch(weights: Path, network: str | None, contract: Contract) -> dict[str,
 
         return infer
 
-    return {"PyTorch, eager": run_by(eager), "PyTorch, compiled": run_by(torch.compile(eager))}
+    compiled = {"PyTorch, compiled": run_by(torch.compile(eager))} if shutil.which("g++") else {}
+    return {"PyTorch, eager": run_by(eager), **compiled}
 
 
 def over(inputs: Sequence[Frames], infer: Infer) -> Callable[[], None]:

@@ -9,15 +9,13 @@ from pathlib import Path
 import pytest
 
 import planted
-from bench_bundles import Change, quick_plan, save_bench_bundle
+from bench_bundles import PAD, STRETCH, Change, quick_plan, save_bench_bundle
 from saliency_edge.runtime.bench.baseline import Baseline, read_baseline, save_baseline
 from saliency_edge.runtime.bench.check import Check, Limits, check
 from saliency_edge.runtime.bench.measure import BenchPlan, measure
 
 pytestmark = pytest.mark.slow
 
-PAD = "mlnet_small"
-STRETCH = "deep_half"
 PATIENCE_S = 30.0
 
 

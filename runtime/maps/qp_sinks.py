@@ -109,7 +109,7 @@ class FfmpegFilterSink:
     """The offsets as a filter graph, in spans of half a second and blocks of 32 pixels.
 
     `ffmpeg -i VIDEO -filter_complex_script FILE -map '[v]' -c:v libx264 ...`; from FFmpeg 7 on the option is
-    spelled `-/filter_complex`. FFmpeg looks through the whole graph for each frame: a minute of video is well,
+    spelled `-/filter_complex`. It looks through the whole graph for each frame: a minute of video is fine,
     five are too slow; see docs/adr/047-qp-maps.md.
     """
 

@@ -109,7 +109,7 @@ def test_live_view_goes_on(browser: webdriver.Chrome) -> None:
         assert canvas_size(browser) == [640, 360]
         assert text_of(browser, "about") == "noise · toy"
         assert text_of(browser, "age") == "50 ms"
-        assert text_of(browser, "ageMore") == "p50 50 p99 50"
+        assert text_of(browser, "ageMore") == "p50 50 ms p99 50 ms"
         assert text_of(browser, "rate").endswith(" /s")
         assert "frames dropped" in text_of(browser, "rateMore")
 

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "export": {"export", "calib", "train", "runtime"},
 }
 EXTRAS = {
-    "runtime": ("onnxruntime", "tensorrt", "rtx"),
+    "runtime": ("onnxruntime", "tensorrt", "rtx", "web"),
     "train": ("train", "matlab"),
     "calib": ("calib",),
     "export": ("export", "tensorrt", "rtx"),
@@ -32,6 +32,7 @@ DISTRIBUTIONS = {
     "cuda": "cuda-python",
     "onnxruntime": "onnxruntime-gpu",
     "onnx_ir": "onnx-ir",
+    "prometheus_client": "prometheus-client",
     "tensorrt_rtx": "tensorrt-rtx-cu12",
     "tensorrt_lean": "tensorrt",
 }

@@ -19,6 +19,7 @@ from .int8.results import Int8Result
 from .parity import Parity
 from .range_scan import RangeScan
 from .report import HTML_NAME, JSON_NAME
+from .temporal import TemporalParity
 
 if TYPE_CHECKING:
     import onnx
@@ -49,12 +50,14 @@ class Measured:
         kept_fp32: nodes of the fp16 graph that stay fp32, and why; none where there is no fp16 graph.
         parities: of each exported graph.
         int8: what the search for an int8 graph found; None where none was asked for.
+        temporal: how int8 moves on a clip; None where there is no int8 graph.
     """
 
     scan: RangeScan
     kept_fp32: Mapping[str, str]
     parities: list[Parity]
     int8: Int8Result | None = None
+    temporal: TemporalParity | None = None
 
 
 def check_output(path: Path) -> None:
@@ -118,6 +121,7 @@ def write_manifest(
         "range_scan": _scan_json(measured),
         "parity": {parity.label: parity.to_json() for parity in measured.parities},
         **({"int8": measured.int8.to_json()} if measured.int8 else {}),
+        **({"temporal": measured.temporal.to_json()} if measured.temporal else {}),
         "tools": _tools(),
     }
     write_json(folder / MANIFEST_NAME, manifest)

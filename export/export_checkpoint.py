@@ -21,8 +21,10 @@ from .options import DEFAULT_OPSET
 from .ort_session import ort_maps
 from .parity import Parity, compare, reference_maps
 from .range_scan import RangeScan, scan_ranges
+from .report.gather import Material, report_bundle
 from .rounding import rounded_as_fp16
 from .summary import INT8_REMEDY, contract_line, files_line, gate_lines, parity_lines, range_line
+from .temporal import TemporalParity, measure_temporal
 from .to_fp16 import fp16_from_fp32, kept_fp32
 from .to_onnx import contract_of, onnx_from_checkpoint
 
@@ -144,16 +146,61 @@ def _fill(
         int8.ranges.save(folder / RANGES_NAME)
         graphs = _with_int8(graphs, int8)
     parities = _parities(graphs, measuring)
-    result = int8.search.result if int8 else None
+    result, temporal = int8.search.result if int8 else None, _temporal(graphs, int8)
     for line in (*parity_lines(parities), *(gate_lines(result) if result else ())):
         say(line)
+    if temporal is not None:
+        say(temporal.sentence("int8"))
     for parity in parities:
         parity.check()
     for precision, model in graphs.models.items():
         write_model(folder, model, precision)
     write_golden(folder, measuring.compared.every(2), measuring.references[::2])
-    measured = Measured(scan=scan, kept_fp32=graphs.kept_fp32, parities=parities, int8=result)
-    return write_manifest(folder, contract, checkpoint, measured)
+    measured = Measured(
+        scan=scan, kept_fp32=graphs.kept_fp32, parities=parities, int8=result, temporal=temporal
+    )
+    manifest = write_manifest(folder, contract, checkpoint, measured)
+    report_bundle(folder, _report_material(manifest, measured, graphs, measuring, int8))
+    return manifest
+
+
+def _temporal(graphs: _Graphs, int8: Int8Step | None) -> TemporalParity | None:
+    """Compare how int8 and fp32 move on the shipped clip; fp16 moves as fp32 does: docs/adr/018."""
+    if int8 is None or int8.search.measured is None:
+        return None
+    return measure_temporal({"fp32": graphs.models["fp32"], "int8": int8.search.measured}, graphs.contract)
+
+
+def _report_material(
+    manifest: Mapping[str, Any],
+    measured: Measured,
+    graphs: _Graphs,
+    measuring: _Measuring,
+    int8: Int8Step | None,
+) -> Material:
+    """Gather what the report is made from; the frames are the gate's where int8 keeps it."""
+    gate = int8.gate if int8 is not None and int8.search.measured is not None else None
+    return Material(
+        contract=graphs.contract,
+        manifest=manifest,
+        fp32=graphs.models["fp32"],
+        others=_as_measured(graphs, int8),
+        frames=gate.frames if gate else measuring.compared,
+        references=gate.references if gate else measuring.references,
+        int8=measured.int8,
+        ranges=int8.ranges if int8 else None,
+        temporal=measured.temporal,
+    )
+
+
+def _as_measured(graphs: _Graphs, int8: Int8Step | None) -> dict[Precision, onnx.ModelProto]:
+    """Give the graphs beside fp32 with fp16's rounding written out, as a device shows it."""
+    found: dict[Precision, onnx.ModelProto] = {}
+    if "fp16" in graphs.models:
+        found["fp16"] = rounded_as_fp16(graphs.models["fp32"], graphs.kept_fp32)
+    if int8 is not None and int8.search.measured is not None:
+        found["int8"] = int8.search.measured
+    return found
 
 
 def _int8(checkpoint: Checkpoint, graphs: _Graphs, plan: ExportPlan, cache_file: Path) -> Int8Step:

@@ -86,6 +86,13 @@ class TemporalParity:
         """Tell whether a graph flickers more than `MAX_FLICKER_RATIO` allows."""
         return self.flicker_ratio(precision) > MAX_FLICKER_RATIO
 
+    def sentence(self, precision: Precision) -> str:
+        """Say how much a graph flickers."""
+        return (
+            f"On the clip {self.clip}, {precision} flickers {self.flicker_ratio(precision):.3f} times as "
+            f"much as fp32 (at most {MAX_FLICKER_RATIO:.2f})"
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Give the figures and the steps as plain JSON values."""
         graphs = {precision: self._graph_json(precision) for precision in self.movements}

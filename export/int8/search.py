@@ -56,10 +56,12 @@ class Int8Search:
     Attributes:
         result: what was found out.
         model: the int8 graph; None where no set passes the gate.
+        measured: the same with the body's rounding written out, as the gate measured it; None as above.
     """
 
     result: Int8Result
     model: onnx.ModelProto | None
+    measured: onnx.ModelProto | None
 
 
 def search_int8(
@@ -103,8 +105,10 @@ def search_int8(
         passes=len(trials.points),
         seconds=time.monotonic() - start_s,
     )
-    model = quantize(source.body, recipe.convs(kept)) if chosen.passed else None
-    return Int8Search(result=result, model=model)
+    if not chosen.passed:
+        return Int8Search(result=result, model=None, measured=None)
+    model, measured = (quantize(body, recipe.convs(kept)) for body in (source.body, source.rounded))
+    return Int8Search(result=result, model=model, measured=measured)
 
 
 def _correction_pays(

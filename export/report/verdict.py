@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..int8.results import Int8Result
-from ..temporal import MAX_FLICKER_RATIO, TemporalParity
+from ..temporal import TemporalParity
 
 
 def verdict(
@@ -54,10 +54,7 @@ def _without_int8(manifest: Mapping[str, Any]) -> str:
 def _of_movement(temporal: TemporalParity | None) -> str | None:
     if temporal is None or "int8" not in temporal.movements:
         return None
-    return (
-        f"On the clip {temporal.clip}, int8 flickers {temporal.flicker_ratio('int8'):.3f} times as much as "
-        f"fp32; {MAX_FLICKER_RATIO:.2f} is the limit."
-    )
+    return f"{temporal.sentence('int8')}."
 
 
 def _listed(models: Mapping[str, Any]) -> str:

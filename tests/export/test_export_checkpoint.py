@@ -77,12 +77,22 @@ def test_bundle_holds_what_the_manifest_says(exported: Path) -> None:
     entries = [*manifest["models"].values(), manifest["golden"]]
 
     assert {path.name for path in exported.iterdir()} == {
-        "manifest.json",
+        *("manifest.json", "report.html", "report.json"),
         *(entry["file"] for entry in entries),
     }
     for entry in entries:
         path = exported / entry["file"]
         assert (entry["sha256"], entry["bytes"]) == (sha256_of(path), path.stat().st_size)
+
+
+def test_report_is_of_this_bundle(exported: Path) -> None:
+    manifest = manifest_of(exported)
+    report = json.loads((exported / "report.json").read_text(encoding="utf-8"))
+
+    assert report["lineage"] == {name: manifest[name] for name in ("models", "golden", "lineage", "tools")}
+    assert report["parity"] == manifest["parity"]
+    assert {frame["name"] for frame in report["frames"]} <= set(manifest["parity"]["fp16"]["frames"])
+    assert "fp16 agrees with PyTorch" in (exported / "report.html").read_text(encoding="utf-8")
 
 
 def test_manifest_tells_contract_and_lineage(exported: Path, weights: Path) -> None:

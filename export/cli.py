@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from json import dumps
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from ..runtime.console import run_app
 from ..runtime.contract import Precision
-from ..runtime.errors import BackendError, UsageError
+from ..runtime.errors import UsageError
 from ..runtime.options import parse_size
 from .options import (
     DEFAULT_OPSET,
@@ -22,6 +21,7 @@ from .options import (
     parse_budget,
     parse_limits,
     parse_targets,
+    refuse_given,
 )
 
 if TYPE_CHECKING:
@@ -155,26 +155,63 @@ def export(
             show_default=False,
         ),
     ] = None,
+    workspace: Annotated[
+        int | None,
+        typer.Option(
+            metavar="MIB",
+            min=1,
+            help="Memory that a layer of an engine may use besides its tensors; without it, all.",
+            show_default=False,
+        ),
+    ] = None,
+    optimization: Annotated[
+        int | None,
+        typer.Option(
+            metavar="LEVEL",
+            min=0,
+            max=5,
+            help="How long TensorRT searches for fast kernels, 0 to 5; without it, as it sees fit.",
+            show_default=False,
+        ),
+    ] = None,
+    version_compatible: Annotated[
+        bool,
+        typer.Option("--version-compatible", help="Engines that later TensorRT of the same major runs too."),
+    ] = False,
+    hardware_compatible: Annotated[
+        bool, typer.Option("--hardware-compatible", help="Engines that every GPU from Ampere on runs.")
+    ] = False,
+    tf32: Annotated[
+        bool, typer.Option("--tf32", help="Let fp32 engines round convolutions' inputs to 10 bits.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
 ) -> None:
     """Export weights to a bundle: ONNX models that agree with PyTorch, and TensorRT engines of them."""
-    from .engines.engine_step import EnginePlan
+    from ..runtime.engines.receipt import BuildOptions
+    from .engines.engine_step import EnginePlan, build_bundle
 
     precisions = asked_precisions(fp32=fp32, fp16=fp16, int8=int8)
-    engines = EnginePlan(flavour=engine, targets=parse_targets(target))
+    built = BuildOptions(
+        workspace_mib=workspace,
+        optimization_level=optimization,
+        version_compatible=version_compatible,
+        hardware_compatible=hardware_compatible,
+        tf32=tf32,
+    )
+    engines = EnginePlan(flavour=engine, targets=parse_targets(target), options=built)
     say = _say_nothing if json else _say
     gate = {"min-cc": min_cc, "max-kld": max_kld, "max-peak-shift": max_peak_shift}
     for_int8 = {"calib": calib, "ranges": ranges, **gate, "search-budget": search_budget}
     if bundle is not None:
         given = {"network": network, "weights": weights, "output": output, "size": size, "batch": batch}
-        _refuse(
+        refuse_given(
             {**given, "opset": opset, **for_int8},
             "is for an export, but a bundle's models are made. Leave out the one or the other",
         )
-        document = _build(bundle, precisions, engines, say)
+        document = build_bundle(bundle, precisions, engines, say)
     else:
         if not int8:
-            _refuse(for_int8, "is for int8: give --int8 too")
+            refuse_given(for_int8, "is for int8: give --int8 too")
         plan = _plan(
             weights=weights,
             network=network,
@@ -262,29 +299,6 @@ def _export(plan: ExportPlan, say: Say) -> dict[str, Any]:
     exported = export_checkpoint(plan, say)
     say(f"next: saliency-run {exported.bundle} VIDEO --output overlay.mp4")
     return exported.to_json()
-
-
-def _refuse(options: Mapping[str, object], why: str) -> None:
-    """Refuse options that are given where they say nothing.
-
-    Raises:
-        UsageError: one of them is given.
-    """
-    for name, value in options.items():
-        if value is not None:
-            raise UsageError(f"--{name} {why}")
-
-
-def _build(bundle: Path, precisions: tuple[Precision, ...], engines: EnginePlan, say: Say) -> dict[str, Any]:
-    """Build engines alone; to build none is a failure then."""
-    from .engines.engine_step import build_all, why_none
-
-    if bundle.suffix == ".safetensors":
-        raise UsageError(f"{bundle} is a checkpoint. Export it: saliency-export --weights {bundle}")
-    reports = build_all(bundle, precisions, engines, say)
-    if not reports:
-        raise BackendError(f"no engine built: {why_none(engines)}")
-    return {"bundle": str(bundle), "engines": [report.to_json() for report in reports]}
 
 
 def _say(line: str) -> None:

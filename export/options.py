@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from ..runtime.contract import Precision
 from ..runtime.errors import UsageError
@@ -83,3 +84,14 @@ def parse_budget(text: str) -> tuple[int, int]:
     if not (frames and sets):
         raise UsageError(f"--search-budget {text}: expected FRAMES,SETS, both from 1 on, such as 4,24")
     return frames, sets
+
+
+def refuse_given(options: Mapping[str, object], why: str) -> None:
+    """Refuse options that are given where they say nothing.
+
+    Raises:
+        UsageError: one of them is given.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(f"--{name} {why}")

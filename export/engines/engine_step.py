@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...runtime.contract import Precision
 from ...runtime.engines.receipt import BuildOptions
+from ...runtime.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
     from .build_engine import EngineReport
@@ -75,6 +76,23 @@ def build_all(
     for report in reports:
         say(_engine_line(report))
     return reports
+
+
+def build_bundle(bundle: Path, precisions: Sequence[Precision], plan: EnginePlan, say: Say) -> dict[str, Any]:
+    """Build a bundle's engines alone; to build none is a failure then.
+
+    Returns:
+        What was built, as plain JSON values.
+
+    Raises:
+        SaliencyError: as `build_engines`; also where no engine can be built here.
+    """
+    if bundle.suffix == ".safetensors":
+        raise UsageError(f"{bundle} is a checkpoint. Export it: saliency-export --weights {bundle}")
+    reports = build_all(bundle, precisions, plan, say)
+    if not reports:
+        raise BackendError(f"no engine built: {why_none(plan)}")
+    return {"bundle": str(bundle), "engines": [report.to_json() for report in reports]}
 
 
 def why_none(plan: EnginePlan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import onnx
 import pytest
+from typer.testing import CliRunner
 
 from engine_bundles import engine_files, network_bundle, tiny_bundle
+from saliency_edge.export.cli import app
 from saliency_edge.export.engines.build_engine import build_engines
 from saliency_edge.export.engines.tensorrt_api import load
 from saliency_edge.runtime.contract import PRECISIONS, Precision
@@ -79,6 +82,19 @@ class TestEngines:
         (report,) = build_engines(bundle, "fp32", "rtx", ["sm86"], options=options)
 
         assert report.receipt.options == options
+
+    def test_the_command_takes_the_same_options(self, bundle: Path) -> None:
+        words = ["--fp32", "--target", "sm86", "--workspace", "64", "--optimization", "1", "--tf32", "--json"]
+        done = CliRunner().invoke(app, [str(bundle), *words])
+        (engine,) = json.loads(done.stdout)["engines"]
+
+        assert engine["options"] == {
+            "workspace_mib": 64,
+            "optimization_level": 1,
+            "version_compatible": False,
+            "hardware_compatible": False,
+            "tf32": True,
+        }
 
     def test_progress_rises_to_the_end(self, bundle: Path) -> None:
         seen: list[tuple[float, str]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,9 @@ def prepared(checkpoint: Checkpoint, limits: GateLimits | None = None) -> Prepar
     return Prepared(source=source, gate=gate, probes=probes, contract=contract)
 
 
+@cache
 def seeded(name: str) -> Prepared:
+    """Prepare a network once for all tests; not to be changed."""
     return prepared(seeded_checkpoint(name))
 
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from onnx import TensorProto, helper, numpy_helper
 
-from quantizing import Prepared, minmax_convs, seeded, weights_of
+from quantizing import minmax_convs, seeded, weights_of
 from saliency_edge.export.int8.layers import conv_layers, shared_scales, total_macs
 from saliency_edge.export.int8.quantize import Int8Conv, quantize
 from saliency_edge.export.int8.scales import fake_quantized, quantized_weights, scale_of
@@ -23,13 +23,8 @@ NETWORKS = ("deep_half", "mlnet_small")
 
 
 @cache
-def start(name: str) -> Prepared:
-    return seeded(name)
-
-
-@cache
 def int8_of(name: str) -> onnx.ModelProto:
-    source = start(name).source
+    source = seeded(name).source
     return quantize(source.body, minmax_convs(source.fp32, source.ranges))
 
 
@@ -74,8 +69,8 @@ def test_scales_are_half_symmetric_and_per_channel_on_axis_0(name: str) -> None:
 
 
 def test_inputs_of_a_concat_share_one_scale() -> None:
-    layers = conv_layers(start("mlnet_small").source.fp32)
-    groups = shared_scales(start("mlnet_small").source.fp32, [layer.tensor for layer in layers])
+    layers = conv_layers(seeded("mlnet_small").source.fp32)
+    groups = shared_scales(seeded("mlnet_small").source.fp32, [layer.tensor for layer in layers])
 
     assert groups["blocks.4.4.concat"] == ("blocks.2.4.maxpool", "blocks.3.4.maxpool", "blocks.4.4.concat")
     assert groups["blocks.0.0.relu"] == ("blocks.0.0.relu",)
@@ -93,7 +88,7 @@ def test_multiplications_are_those_of_the_papers() -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_same_inputs_give_the_same_bytes(name: str) -> None:
-    source = start(name).source
+    source = seeded(name).source
     again = quantize(source.body, minmax_convs(source.fp32, source.ranges))
 
     assert again.SerializeToString(deterministic=True) == int8_of(name).SerializeToString(deterministic=True)
@@ -102,10 +97,10 @@ def test_same_inputs_give_the_same_bytes(name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_file_runs_in_onnx_runtime_near_its_rounded_twin(name: str) -> None:
     """ONNX Runtime drops the casts of the typed file, so the two differ by the rounding to half alone."""
-    source, gate = start(name).source, start(name).gate
+    source, gate = seeded(name).source, seeded(name).gate
     convs = minmax_convs(source.fp32, source.ranges)
-    found = ort_maps(int8_of(name), start(name).contract, gate.frames.pixels)
-    rounded = ort_maps(quantize(source.rounded, convs), start(name).contract, gate.frames.pixels)
+    found = ort_maps(int8_of(name), seeded(name).contract, gate.frames.pixels)
+    rounded = ort_maps(quantize(source.rounded, convs), seeded(name).contract, gate.frames.pixels)
 
     assert_allclose(found, rounded, rtol=0, atol=0.05)
     assert np.abs(found - gate.references).max() > 1e-4  # int8 it is
@@ -154,7 +149,7 @@ def test_quantised_convolution_equals_integer_arithmetic() -> None:
 
 
 def test_contract_says_int8_and_the_argument_is_left_alone() -> None:
-    source = start("deep_half").source
+    source = seeded("deep_half").source
     metadata = {entry.key: entry.value for entry in int8_of("deep_half").metadata_props}
 
     assert Contract.from_metadata(metadata, "int8").precision == "int8"

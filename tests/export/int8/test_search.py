@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -26,11 +26,6 @@ OPEN = GateLimits(cc_mean=0, cc_worst=0, kldiv_mean=100, kldiv_worst=100, peak_s
 SHUT = GateLimits(cc_mean=1, cc_worst=1, kldiv_mean=0, kldiv_worst=0, peak_shift_p95=0)
 
 
-@cache
-def start() -> Prepared:
-    return seeded("deep_half")
-
-
 def search(start: Prepared, cache: SearchCache, limits: GateLimits, budget: SearchBudget) -> Int8Search:
     return search_int8(start.source, replace(start.gate, limits=limits), start.probes, budget, cache)
 
@@ -39,8 +34,13 @@ def fresh(folder: Path) -> SearchCache:
     return SearchCache(folder / "search.json", "content")
 
 
+def bytes_of(model: onnx.ModelProto) -> bytes:
+    serialised: bytes = model.SerializeToString(deterministic=True)
+    return serialised
+
+
 def with_outlier() -> Prepared:
-    """A network with the same maps as before, in which one channel that conv5 reads is 1000 times as large."""
+    """The same network but for a channel that conv5 reads, which is 1000 times as large as it was."""
     network = seeded_network("deep_half")
     with torch.no_grad():
         network.body.conv4.weight[CHANNEL] *= 1000
@@ -63,7 +63,7 @@ def test_outlier_channel_is_named_and_its_layer_kept_out(tmp_path: Path) -> None
 
 
 def test_an_open_gate_leaves_all_layers_in_int8(tmp_path: Path) -> None:
-    found = search(start(), fresh(tmp_path), OPEN, BUDGET)
+    found = search(seeded("deep_half"), fresh(tmp_path), OPEN, BUDGET)
     result = found.result
 
     assert result.passed
@@ -74,10 +74,10 @@ def test_an_open_gate_leaves_all_layers_in_int8(tmp_path: Path) -> None:
 
 
 def test_figures_are_those_of_the_rounded_graph_against_pytorch(tmp_path: Path) -> None:
-    found = search(start(), fresh(tmp_path), OPEN, SearchBudget(frames=2, sets=1))
+    found = search(seeded("deep_half"), fresh(tmp_path), OPEN, SearchBudget(frames=2, sets=1))
     assert found.model is not None
-    gate = start().gate
-    maps = ort_maps(found.model, start().contract, gate.frames.pixels)
+    gate = seeded("deep_half").gate
+    maps = ort_maps(found.model, seeded("deep_half").contract, gate.frames.pixels)
     ccs = [agreement(*pair).cc for pair in zip(maps, gate.references, strict=True)]
 
     # The typed graph runs without half's rounding here, hence not to the last digit.
@@ -86,7 +86,7 @@ def test_figures_are_those_of_the_rounded_graph_against_pytorch(tmp_path: Path) 
 
 
 def test_a_gate_that_nothing_passes_gives_no_graph_and_says_so(tmp_path: Path) -> None:
-    found = search(start(), fresh(tmp_path), SHUT, SearchBudget(frames=1, sets=3))
+    found = search(seeded("deep_half"), fresh(tmp_path), SHUT, SearchBudget(frames=1, sets=3))
 
     assert found.model is None
     assert not found.result.passed
@@ -95,7 +95,7 @@ def test_a_gate_that_nothing_passes_gives_no_graph_and_says_so(tmp_path: Path) -
 
 
 def test_a_stopped_search_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = search(start(), fresh(tmp_path / "whole"), OPEN, BUDGET)
+    whole = search(seeded("deep_half"), fresh(tmp_path / "whole"), OPEN, BUDGET)
     tries = 0
     once = SearchCache.once
 
@@ -108,11 +108,11 @@ def test_a_stopped_search_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(SearchCache, "once", killed)
     with pytest.raises(KeyboardInterrupt):
-        search(start(), fresh(tmp_path), OPEN, BUDGET)
+        search(seeded("deep_half"), fresh(tmp_path), OPEN, BUDGET)
     monkeypatch.undo()
     measured = json.loads((tmp_path / "search.json").read_text())["values"]
     cache = fresh(tmp_path)
-    again = search(start(), cache, OPEN, BUDGET)
+    again = search(seeded("deep_half"), cache, OPEN, BUDGET)
 
     assert len(measured) == 5
     assert all(name in cache for name in measured)

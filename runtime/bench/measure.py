@@ -102,6 +102,7 @@ def name_of(contract: Contract) -> str:
 
 
 def _measure_model(choice: ModelChoice, plan: BenchPlan, say: Callable[[str], None]) -> ModelFigures:
+    golden = _golden_frames(choice)
     with closing(_load(choice)) as engine:
         name = name_of(engine.contract)
         say(f"{name}, {engine.description}: alone")
@@ -113,14 +114,13 @@ def _measure_model(choice: ModelChoice, plan: BenchPlan, say: Callable[[str], No
         if plan.with_reference:
             say(f"{name}: in turn with the reference")
         loop = _loop(engine, plan)
-        golden, cost = _golden_frames(choice), _cost(choice, engine.contract)
         figures = ModelFigures(
             name=name,
             engine=engine.description,
             contract=engine.contract,
             cases=cases,
             allocated_bytes=allocated(loop.stages),
-            cost=cost,
+            cost=_cost(choice, engine.contract),
             golden=hold_against_golden(engine, golden) if golden else None,
             samples=sample_maps(engine, golden),
             start_up=None,

@@ -8,7 +8,7 @@ from html import escape
 
 from saliency_edge.runtime.bench.statistics import Interval
 
-WIDTH, LABELS, MARGIN, ROW, BAR = 860, 270, 20, 30, 16
+WIDTH, LABELS, MARGIN, ROW, BAR = 860, 290, 20, 30, 16
 UNIT_END = WIDTH - 130  # where the longest bar ends; its figure stands behind it
 COLOURS = ("#1f6f8b", "#b9c4cc")  # ours, others
 

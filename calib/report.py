@@ -46,8 +46,9 @@ def settling_text(ranges: ActivationRanges) -> str:
     rows = [f"{'scale off by, at most':<24}" + "".join(f"{_short(name):>10}" for name in OBSERVERS)]
     for step in _STEPS:
         changes = largest_changes(ranges, step)
-        figures = "".join(f"{change.relative:>10.1%}" for change in changes.values())
-        rows.append(f"{f'{step} of {ranges.frames} frames':<24}{figures}")
+        if changes:  # of a few frames, an eighth may hold none
+            figures = "".join(f"{change.relative:>10.1%}" for change in changes.values())
+            rows.append(f"{f'{step} of {ranges.frames} frames':<24}{figures}")
     return "\n".join([*rows, "", *settled_texts(ranges)])
 
 

@@ -56,7 +56,7 @@ def parity_lines(parities: Sequence[Parity]) -> list[str]:
 def gate_lines(result: Int8Result) -> list[str]:
     """Say what int8 keeps on the gate's frames, and which layers stay float and why."""
     figures, limits = result.figures, result.limits
-    verdict = "kept" if result.passed else "not kept: " + "; ".join(figures.failures(limits))
+    verdict = "kept" if result.passed else "not kept: " + "; ".join(result.failures())
     title = (
         f"int8 gate against PyTorch on {len(result.parity.frames)} frames that did not calibrate: {verdict}"
     )

@@ -159,7 +159,7 @@ class Int8Result:
         repairs: what was done to the weights, such as `bias correction`, in order.
         ranges: where the activation ranges are from: key, source, number of frames.
         parity: the chosen graph's agreement with PyTorch, frame by frame, on the gate's frames.
-        passes: inferences of the whole network that the search took.
+        passes: sets of precisions that were tried on the gate's frames.
         seconds: that it took.
     """
 
@@ -174,6 +174,12 @@ class Int8Result:
     parity: Parity
     passes: int
     seconds: float
+
+    def failures(self) -> list[str]:
+        """Say why no int8 graph was made; nothing where there is one."""
+        if self.passed:
+            return []
+        return self.figures.failures(self.limits) or ["no layer is left in int8"]
 
     def kept(self) -> dict[str, str]:
         """Give the convolutions left in float and why."""

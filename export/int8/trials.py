@@ -42,7 +42,7 @@ class Trials:
         return self._most - len(self.points)
 
     def attempt(self, kept: Collection[str], step: str) -> ParetoPoint:
-        """Try a set.
+        """Try a set; one without any layer in int8 does not pass.
 
         Args:
             kept: names of the layers that stay float.
@@ -58,7 +58,7 @@ class Trials:
             int8_macs_share=sum(layer.macs for layer in in_int8) / self._macs,
             kept_nodes=tuple(layer.node for layer in self._recipe.layers if layer.node in kept),
             figures=figures,
-            passed=passed,
+            passed=passed and bool(in_int8),
         )
         self.points.append(point)
         return point

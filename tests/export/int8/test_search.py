@@ -94,6 +94,14 @@ def test_a_gate_that_nothing_passes_gives_no_graph_and_says_so(tmp_path: Path) -
     assert len(found.result.pareto) <= 3
 
 
+def test_a_set_without_int8_layers_does_not_pass(tmp_path: Path) -> None:
+    found = search(seeded("deep_half"), fresh(tmp_path), replace(OPEN, cc_worst=1.0), BUDGET)
+
+    assert found.result.int8_macs_share == 0
+    assert found.result.failures() != []
+    assert found.model is None
+
+
 def test_a_stopped_search_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = search(seeded("deep_half"), fresh(tmp_path / "whole"), OPEN, BUDGET)
     tries = 0

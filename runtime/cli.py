@@ -11,7 +11,7 @@ import typer
 
 from .console import make_app, run_app, stop_request
 from .contract import Precision
-from .errors import UsageError
+from .errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from .engines.golden import GoldenReport
@@ -262,12 +262,16 @@ def _run_and_report(options: RunOptions, json: Path | None) -> None:
         raise UsageError("--json - and results on stdout cannot go together. Give --json a file")
     for_people = sys.stderr if json == _STDOUT or options.sinks.uses_stdout else sys.stdout
     with stop_request() as stop:
-        summary = run_sources(
-            options,
-            stop,
-            say=lambda line: print(line, file=for_people, flush=True),
-            warn=lambda line: print(line, file=sys.stderr, flush=True),
-        )
+        try:
+            summary = run_sources(
+                options,
+                stop,
+                say=lambda line: print(line, file=for_people, flush=True),
+                warn=lambda line: print(line, file=sys.stderr, flush=True),
+            )
+        except InputError:
+            stop.exit_if_made()  # while a source was opened: no frame is no fault then
+            raise
         print(f"\n{summary.to_text()}", file=for_people)
         if json is not None:
             _write_json(summary, json)

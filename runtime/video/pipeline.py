@@ -35,7 +35,7 @@ from .stream import Stream
 FindRegions: TypeAlias = Callable[[SaliencyMap], tuple[Region, ...]]
 """Finds the regions of each map; it gets those of a stream in order."""
 
-_PATIENCE_S = 10.0  # with a capture thread that was asked to end; after that it is left to itself
+_PATIENCE_S = 15.0  # with a capture thread that was asked to end; OpenCV waits ten for a camera
 
 
 def saliency_maps(

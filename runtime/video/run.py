@@ -50,7 +50,7 @@ def run_sources(
             say(f"web     {sink.address}")
         streams = [
             stream
-            for stream in _streams_of(options, engine, telemetry, warn)
+            for stream in _streams_of(options, engine, telemetry, stop, warn)
             if stack.enter_context(closing(stream.source))
         ]
         say(f"model   {_describe(engine)}")
@@ -112,11 +112,15 @@ def _web_of(options: RunOptions, engine: Engine, telemetry: Telemetry, stack: Ex
 
 
 def _streams_of(
-    options: RunOptions, engine: Engine, telemetry: Telemetry, warn: Callable[[str], None]
+    options: RunOptions,
+    engine: Engine,
+    telemetry: Telemetry,
+    stop: StopRequest,
+    warn: Callable[[str], None],
 ) -> Iterator[Stream]:
     """Open the sources one by one, so that the caller can close those before one that fails."""
     map_filter = Smoother(options.smooth_s) if options.smooth_s else unchanged
-    source_options = _source_options_of(options, engine)
+    source_options = _source_options_of(options, engine, stop)
     for number, text in enumerate(options.sources):
         journal = Journal(telemetry.counters, warn, stream=number)
         source = open_source(text, source_options, journal)
@@ -124,9 +128,10 @@ def _streams_of(
         yield Stream(source=source, journal=journal, policy=policy, map_filter=map_filter)
 
 
-def _source_options_of(options: RunOptions, engine: Engine) -> SourceOptions:
+def _source_options_of(options: RunOptions, engine: Engine, stop: StopRequest) -> SourceOptions:
     """Let cameras scale to the network's size where nobody looks at the whole frame."""
-    return options.source if options.shows_frames else replace(options.source, scale_for=engine.contract)
+    scale_for = None if options.shows_frames else engine.contract
+    return replace(options.source, scale_for=scale_for, is_stopped=stop.is_made)
 
 
 def _sinks_of(options: RunOptions, streams: list[Stream], stop: StopRequest) -> Iterator[Sink]:

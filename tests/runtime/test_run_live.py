@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -188,6 +189,22 @@ def test_signal_while_no_frame_comes() -> None:
 
     assert process.returncode == 143, err
     assert took_s < 5
+
+
+@needs_ffmpeg
+@pytest.mark.usefixtures("here")
+def test_signal_while_a_source_is_opened() -> None:
+    """A server that takes the connection and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        address = f"rtsp://127.0.0.1:{server.getsockname()[1]}/cam"
+        with running("toy", address, "--open-timeout", "60") as process:
+            connection = server.accept()[0]
+            took_s, _, err = end(process, signal.SIGTERM)
+            connection.close()
+
+    assert process.returncode == 143, err
+    assert took_s < 10
 
 
 @needs_ffmpeg

@@ -31,7 +31,7 @@ class Behind:
         Args:
             sink: what takes the results.
             live: leave results out where it is slow.
-            is_stopped: asked while `write` waits; once it says yes, waiting ends.
+            is_stopped: once it says yes, a sink that is stuck is waited for no longer.
         """
         self._sink, self._live, self._is_stopped = sink, live, is_stopped
         self.shows_pictures = sink.shows_pictures
@@ -61,9 +61,10 @@ class Behind:
             self.left_out += 1
             return
         kept = replace(result, picture_bgr=result.picture_bgr.copy()) if self.shows_pictures else result
+        progress = _Progress(self._done)
         while not self._is_put(kept):
             self._raise_failure()
-            if self._is_stopped():
+            if self._is_stopped() and progress.stuck_s(self._done) > _PATIENCE_WHEN_STOPPED_S:
                 return
 
     def close(self) -> None:
@@ -75,11 +76,9 @@ class Behind:
             OutputError: the sink failed, or is stuck.
         """
         self._closing.set()
-        done, since_s = self._done, time.monotonic()
+        progress = _Progress(self._done)
         while not self._ended.wait(_POLL_S):
-            if self._done != done:
-                done, since_s = self._done, time.monotonic()
-            stuck_s = time.monotonic() - since_s
+            stuck_s = progress.stuck_s(self._done)
             if self._is_stopped() and not self._drained.is_set() and stuck_s > _PATIENCE_WHEN_STOPPED_S:
                 return
             if stuck_s > _PATIENCE_S:
@@ -121,3 +120,16 @@ class Behind:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+
+
+class _Progress:
+    """Tells for how long a count has stood still."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._since_s = count, time.monotonic()
+
+    def stuck_s(self, count: int) -> float:
+        """Give the seconds since the count last changed."""
+        if count != self._count:
+            self._count, self._since_s = count, time.monotonic()
+        return time.monotonic() - self._since_s

@@ -76,6 +76,9 @@ class LiveSource:
             self._connection.close()
             self._connection = None
 
+    def _is_stopped(self) -> bool:
+        return self._stopped.is_set() or self._options.is_stopped()
+
     def _endless_pictures(self) -> Generator[Picture, None, None]:
         while not self._stopped.is_set():
             problem = f"{self._name} has ended"
@@ -92,7 +95,7 @@ class LiveSource:
     def _open(self) -> Generator[Picture, None, None]:
         """Open a connection and read its first frame, whose size may be a new one."""
         self.close()
-        self._connection = self._connect(self._stopped.is_set)
+        self._connection = self._connect(self._is_stopped)
         try:
             pictures = self._connection.pictures()
             first = next(pictures, None)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...contract import Contract
 from ...fit import window_of
+
+
+def never() -> bool:
+    """Stop nothing."""
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +25,7 @@ class SourceOptions:
         read_timeout_s: the longest wait for each other; after that the source is opened again.
         give_up_s: end the run when a source has been away for so long; `None`: try for ever.
         scale_for: whose input size cameras may scale to in hardware; `None`: frames are wanted whole.
+        is_stopped: asked while a source is opened; once it says yes, it is not waited for.
     """
 
     every: int = 1
@@ -27,6 +34,7 @@ class SourceOptions:
     read_timeout_s: float = 5.0
     give_up_s: float | None = None
     scale_for: Contract | None = None
+    is_stopped: Callable[[], bool] = never
 
     def scaled_hw(self, sensor_hw: tuple[int, int]) -> tuple[int, int]:
         """Give the size that a camera's frames are wanted at, in pixels."""

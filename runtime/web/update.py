@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..fit import resize, size_hw_of
-from ..maps.statistics import statistics_of
 from ..video.frame import Frame, Result
 
 _LARGEST_MAP_SIDE = 160
@@ -57,15 +56,17 @@ def header_of(result: Result, *, rate_fps: float, dropped: int, streams: int) ->
         "rate_fps": round(rate_fps, 2),
         "dropped": dropped,
         "regions": [asdict(region) for region in result.regions],
-        **asdict(statistics_of(result.saliency)),
     }
 
 
 def levels_of(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Give a map in levels of 0 to 255, shrunk where it is finer than a page can show over a frame."""
-    levels = cv2.convertScaleAbs(np.clip(values, 0.0, 1.0), alpha=255.0).astype(np.uint8, copy=False)
-    scale = min(1.0, _LARGEST_MAP_SIDE / max(levels.shape))
-    return resize(levels, (max(1, round(levels.shape[0] * scale)), max(1, round(levels.shape[1] * scale))))
+    height, width = values.shape
+    scale = min(1.0, _LARGEST_MAP_SIDE / max(height, width))
+    if scale < 1:
+        size_wh = max(1, round(width * scale)), max(1, round(height * scale))
+        values = cv2.resize(values, size_wh, interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
+    return cv2.convertScaleAbs(values, alpha=255.0).astype(np.uint8, copy=False)
 
 
 def shrunk(frame: Frame, max_side_px: int) -> NDArray[np.uint8]:

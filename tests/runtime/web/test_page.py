@@ -22,6 +22,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from saliency_edge.runtime.maps.statistics import statistics_of
 from saliency_edge.runtime.video.frame import Frame, SaliencyMap
 from saliency_edge.runtime.video.render import Renderer, RenderOptions
 from saliency_edge.runtime.web.options import WebOptions
@@ -143,6 +144,21 @@ def test_pause_holds_the_picture_and_plots_go_on(browser: webdriver.Chrome) -> N
         assert text_of(browser, "pause") == "Resume"
         browser.find_element(By.ID, "pause").click()
         wait(browser, lambda: shown_index(browser) > held)
+
+
+def test_peak_and_centre_of_mass_are_those_of_the_runtime(browser: webdriver.Chrome) -> None:
+    with fed_view() as view:
+        open_live(browser, view.sink.address)
+        press(browser, " ")
+        wait(browser, lambda: text_of(browser, "status") == "paused")
+        script = "return [shown.header.index, peakOf(shown.maps[0]), centroidOf(shown.maps[0])]"
+        index, peak_xy_px, centroid_xy_px = browser.execute_script(script)
+
+    frame = Frame(index=index, name="", image_bgr=frame_of(index), captured_s=0)
+    expected = statistics_of(SaliencyMap(frame=frame, values=values_of(index)))
+    row, column = (int(place / 8) for place in reversed(peak_xy_px))
+    assert values_of(index)[row, column] == pytest.approx(expected.peak, abs=1 / 255)
+    assert centroid_xy_px == pytest.approx(expected.centroid_xy_px, abs=1)
 
 
 def test_keys_and_controls(browser: webdriver.Chrome) -> None:

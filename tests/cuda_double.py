@@ -277,7 +277,7 @@ class CudaDouble:
         return CUresult.CUDA_ERROR_ILLEGAL_ADDRESS if any(block.freed for block in work.blocks) else OK
 
 
-_METHODS = (
+_METHODS = [
     "init",
     "device_get",
     "device_primary_ctx_retain",
@@ -303,6 +303,6 @@ _METHODS = (
     "graph_destroy",
     "graph_exec_destroy",
     "graph_launch",
-)
+]
 _KEPT: list[Block] = []
 """Freed memory stays readable, so that a use after free is found and does not crash."""

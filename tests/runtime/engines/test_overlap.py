@@ -16,8 +16,13 @@ from saliency_edge.runtime.engines.ort_engine import OrtEngine
 from saliency_edge.runtime.engines.overlap import infer_each
 from saliency_edge.runtime.engines.trt_engine import TrtEngine
 from saliency_edge.runtime.errors import ContractError, InputError
+from saliency_edge.runtime.telemetry import Telemetry
+from saliency_edge.runtime.video.pipeline import saliency_maps
+from saliency_edge.runtime.video.policy import Policy
+from saliency_edge.runtime.video.sources import open_source
+from saliency_edge.runtime.video.stream import Stream
 from tensorrt_double import TensorRtDouble
-from toy_models import SIZE_HW, noise, save_toy, toy_map
+from toy_models import SIZE_HW, noise, save_images, save_toy, toy_map
 
 
 @pytest.fixture(params=["TensorRT", "ONNX Runtime"])
@@ -71,3 +76,22 @@ def test_who_takes_no_more_leaves_nothing_behind(engine: Engine) -> None:
     maps = infer_each(engine, batches(9), ahead=True)
     next(maps)
     maps.close()
+
+
+@pytest.mark.parametrize("policy", ["all", "newest"])
+def test_the_pipeline_overlaps_where_nobody_waits(
+    tmp_path: Path, double: TensorRtDouble, policy: str
+) -> None:
+    images = save_images(tmp_path / "images", 6, SIZE_HW)
+    telemetry = Telemetry()
+    source = open_source(str(tmp_path / "images"))
+    stream = Stream.of(source, telemetry.counters, Policy.parse(policy))
+    path = tmp_path / "toy.engine"
+    with closing(TrtEngine.load(path, save_toy_engine(path))) as engine:
+        maps = list(saliency_maps([stream], engine, telemetry))
+
+    assert len(maps) == 6 or policy == "newest"
+    for saliency in maps:
+        number = int(Path(saliency.frame.name).stem.removeprefix("image"))
+        np.testing.assert_allclose(saliency.values, toy_map(images[number]), atol=1e-6)
+    assert double.cuda.most_at_once == (2 if policy == "all" else 1)

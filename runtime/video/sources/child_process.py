@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from threading import Thread
 
 from ...errors import BackendError, InputError
@@ -49,7 +50,8 @@ class ChildProcess:
         self._name, self._read_timeout_s, self._is_stopped = name, read_timeout_s, is_stopped
         self._descriptor, writable = os.pipe()
         try:
-            fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            with suppress(OSError):  # a user with many pipes gets small ones
+                fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             self._process = _start(command(writable), writable)
         except BaseException:
             os.close(self._descriptor)

@@ -51,6 +51,7 @@ def load_engine(model: Path, precision: Precision | None = None, options: LoadOp
         raise ArtifactError(f"{model} is empty. Make it again with saliency-export")
     engine = _engine_of_file(model, options)
     if precision is not None and engine.contract.precision != precision:
+        engine.close()
         raise UsageError(
             f"{model} is {engine.contract.precision}, not {precision}. --precision chooses within a bundle"
         )

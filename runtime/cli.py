@@ -62,7 +62,10 @@ def run(
     ] = "inferno",
     fps: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Of that video; without it, the source's divided by --every."),
+        typer.Option(
+            min=0.1,
+            help="Of that video; without it, the source's divided by --every. A live one with fewer saves cores.",
+        ),
     ] = None,
     save_maps: Annotated[
         Path | None, typer.Option(help="Write one map per frame into this folder.", metavar="DIR")

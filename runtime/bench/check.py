@@ -16,6 +16,7 @@ from .statistics import Interval, change_interval
 Verdict = Literal["ok", "worse", "better", "unsure", "not held"]
 
 _SHORT_MS = 0.1  # below this, a stage costs nothing worth a word
+_LEAST_STARTS = 3  # fewer have no spread to tell noise by
 _SLACK_BYTES = 16 * 1024
 _SLACK_MAP = 1e-4  # the tolerance of fp32 maps
 _GOLDEN_GROWTH = 1.25
@@ -108,7 +109,9 @@ def _start_up(model: ModelFigures, before: BaselineModel, limits: Limits) -> Ite
         return
     change = change_interval(before.start_up_ratios, model.start_up.ratios)
     sentence = f"a cold start takes {_change_text(change, limits)}; {model.start_up.first_map_s:.2f} s"
-    yield _check(model, "start-up", _verdict_of(change, limits.tolerance), sentence)
+    verdict = _verdict_of(change, limits.tolerance)
+    few = min(len(before.start_up_ratios), len(model.start_up.ratios)) < _LEAST_STARTS
+    yield _check(model, "start-up", "unsure" if few and verdict == "worse" else verdict, sentence)
 
 
 def _growth(model: ModelFigures, _before: BaselineModel, limits: Limits) -> Iterator[Check]:
@@ -143,7 +146,7 @@ def _graph(model: ModelFigures, before: BaselineModel, _limits: Limits) -> Itera
         return
     now, then = model.cost.operators, before.operators
     grown = [
-        f"{now[name]} {name} nodes, the baseline {then.get(name, 0)}"
+        f"{name} nodes: {now[name]}, baseline {then.get(name, 0)}"
         for name in sorted(_MOVERS & set(now))
         if now[name] > then.get(name, 0)
     ]

@@ -89,7 +89,7 @@ def test_planted_in_the_code_is_named(
 @pytest.mark.parametrize(
     ("change", "figure", "words"),
     [
-        (planted.cast_pairs, "graph", " Cast nodes, the baseline 1"),
+        (planted.cast_pairs, "graph", "Cast nodes: "),
         (planted.six_bits, "golden maps", "differ from PyTorch's"),
     ],
 )

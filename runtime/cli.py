@@ -64,7 +64,8 @@ def run(
         float | None,
         typer.Option(
             min=0.1,
-            help="Of that video; without it, the source's divided by --every. A live one with fewer saves cores.",
+            help="Of that video; without it, the source's divided by --every. "
+            "A live one with fewer saves cores.",
         ),
     ] = None,
     save_maps: Annotated[

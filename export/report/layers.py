@@ -55,9 +55,9 @@ def _int8_row(
         **plain(layer),
         "macs_share": round(layer.macs / total_macs, 5) if total_macs else 0.0,
         "in_graph_db": dict(in_graph),
-        "minimum": tensor.minimum if tensor else None,
-        "maximum": tensor.maximum if tensor else None,
-        "thresholds": dict(tensor.thresholds) if tensor else {},
+        "minimum": _digits(tensor.minimum) if tensor else None,
+        "maximum": _digits(tensor.maximum) if tensor else None,
+        "thresholds": {name: _digits(value) for name, value in tensor.thresholds.items()} if tensor else {},
     }
 
 
@@ -80,3 +80,8 @@ def _float_rows(
         for error in nodes
         if error.operator in _CONVOLUTIONS
     ]
+
+
+def _digits(value: float) -> float:
+    """Keep the digits that the ranges' file keeps."""
+    return float(f"{value:.6g}")

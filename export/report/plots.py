@@ -81,7 +81,7 @@ class Box:
     width: int = 640
     height: int = 320
     left: int = 64
-    right: int = 620
+    right: int = 612
     top: int = 16
     bottom: int = 270
 

@@ -31,7 +31,7 @@ def verdict(
 
 def _of_int8(int8: Int8Result, manifest: Mapping[str, Any]) -> str:
     if not int8.passed:
-        reasons = "; ".join(int8.figures.failures(int8.limits)) or "it is no faster than fp16"
+        reasons = "; ".join(int8.failures())
         return (
             f"int8 does not pass the gate: {reasons}. The bundle holds {_listed(manifest['models'])} instead."
         )

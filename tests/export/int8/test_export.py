@@ -57,6 +57,15 @@ def test_bundle_tells_the_gate_and_each_layers_reason(plan: ExportPlan) -> None:
     assert manifest["int8"]["passed"]
     assert [layer["precision"] for layer in layers] == ["int8"] * 8 + ["float"]
     assert all(layer["reason"] for layer in layers)
+    report = json.loads((bundle / "report.json").read_text(encoding="utf-8"))
+    assert report["temporal"] == manifest["temporal"]
+    assert set(manifest["temporal"]["graphs"]) == {"fp32", "int8"}
+    assert report["gate"]["figures"] == manifest["int8"]["figures"]
+    assert report["frames"][0]["name"] == manifest["int8"]["figures"]["worst_frames"][0]
+    worst = report["frames"][0]["agreement"]["int8"]["cc"]
+    assert worst == pytest.approx(manifest["int8"]["figures"]["cc_worst"], abs=1e-5)
+    assert "int8 passes the gate" in (bundle / "report.html").read_text(encoding="utf-8")
+    assert any(line.startswith("On the clip big_buck_bunny.mp4, int8 flickers") for line in lines)
     assert any(line.startswith("int8 gate against PyTorch on 5 frames") for line in lines), lines
     assert any(line.startswith("  int8 ") for line in lines)
     assert any("conv9: computes the map" in line for line in lines)
@@ -80,6 +89,7 @@ def test_a_gate_that_is_shut_leaves_fp16_and_fails(plan: ExportPlan, tmp_path: P
     manifest = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
     assert set(manifest["models"]) == {"fp32", "fp16"}
     assert not manifest["int8"]["passed"]
+    assert "int8 does not pass the gate" in (output / "report.html").read_text(encoding="utf-8")
 
     _, both, _ = export(replace(plan, int8=shut, output=output, precisions=("fp16", "int8")))
     assert set(both["models"]) == {"fp32", "fp16"}

@@ -21,6 +21,8 @@ from .segments import Captured, Floats, Kernel, Segments
 
 _SQNR_CEILING_DB = 200.0
 _OUTLIER_RATIO = 30.0
+HEADROOM = 0.5
+"""As a part of the octaves between a threshold and the largest value: docs/adr/015-search-keeps-layers.md."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,7 @@ class Measure:
     """One convolution, alone in int8.
 
     Attributes:
-        observer: the one whose threshold disturbs the output least.
+        observer: the one whose threshold, with headroom, disturbs the output least.
         threshold: that threshold.
         sqnr_db: of the output at it, behind its ReLU.
         mean_error: (O,) of the output's channels, before the ReLU: what a corrected bias takes away.
@@ -150,8 +152,14 @@ def _best_trial(
 
 def _distinct(thresholds: Mapping[Observer, float]) -> list[tuple[Observer, float]]:
     """Give each scale once, the largest first: of equals the one that clips least is tried first."""
-    by_scale = {scale_of(thresholds[name]): (name, thresholds[name]) for name in reversed(OBSERVERS)}
+    raised = {name: _with_headroom(thresholds[name], thresholds["minmax"]) for name in reversed(OBSERVERS)}
+    by_scale = {scale_of(threshold): (name, threshold) for name, threshold in raised.items()}
     return [by_scale[scale] for scale in sorted(by_scale, reverse=True)]
+
+
+def _with_headroom(threshold: float, largest: float) -> float:
+    """Raise a threshold towards the largest value that calibration saw, by `HEADROOM` of their distance."""
+    return float(threshold ** (1 - HEADROOM) * largest**HEADROOM)
 
 
 def _relative_noise(outputs: Sequence[Floats], exact: Sequence[Floats]) -> float:

@@ -1,15 +1,16 @@
 """The report's page: one HTML file, filled from `report.json` by a template.
 
-The template takes its figures by their place in the JSON and has no other way to print one, so that the page
-and the file cannot differ. Names come from users: the template escapes all that it prints.
+The template prints its figures by their place in the JSON (the macro `figure`), so that the page and the file
+cannot differ. Names come from users: the template escapes all that it prints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...runtime.artifact import atomic_file, write_json
 from ...runtime.contract import Precision
@@ -17,9 +18,6 @@ from . import HTML_NAME, JSON_NAME
 from .charts import OBSERVER_NAMES, charts_of
 from .findings import Findings
 from .pictures import FramePictures, difference_key, frame_pictures, map_key
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -76,26 +74,10 @@ def page_of(report: Mapping[str, Any], pictures: Pictures) -> str:
         plots=charts_of(report),
         shown=_shown_precision(report),
         observers=OBSERVER_NAMES,
-        figure=figures_of(report),
+        value_at=partial(value_at, report),
+        format=format,
         files=_files(report),
     )
-
-
-def figures_of(report: Mapping[str, Any]) -> Callable[[str, str], Markup]:
-    """Give the function by which the template prints a figure.
-
-    It takes the figure's place, such as `/gate/figures/cc_mean`, and a format. A figure that is None is
-    printed as a dash.
-    """
-    from markupsafe import Markup
-
-    def figure(place: str, spec: str = "") -> Markup:
-        value = value_at(report, place)
-        if value is None:
-            return Markup("&ndash;")
-        return Markup('<data value="{}" data-figure="{}">{}</data>').format(value, place, format(value, spec))
-
-    return figure
 
 
 def value_at(report: Mapping[str, Any], place: str) -> Any:

@@ -15,7 +15,9 @@ from .statistics import Interval, change_interval
 
 Verdict = Literal["ok", "worse", "better", "unsure", "not held"]
 
-_SHORT_MS = 0.1  # below this, a stage costs nothing worth a word
+# What a stage has to take more, the lesser of both: one that only finds the caches colder is not worse.
+_LEAST_GROWTH_MS = 0.1
+_LEAST_GROWTH_PART = 0.01  # of the whole frame
 _LEAST_STARTS = 3  # fewer have no spread to tell noise by
 _SLACK_BYTES = 16 * 1024
 _SLACK_MAP = 1e-4  # the tolerance of fp32 maps
@@ -96,12 +98,18 @@ def _times(model: ModelFigures, before: BaselineModel, limits: Limits) -> Iterat
         now_ms = model.cases[0].alone.latency[stage].p50_ms
         change = change_interval(before.ratios[stage], ratios)
         name = _NAMES.get(stage, stage)
+        growth_ms = now_ms * (1 - 1 / change.estimate)
         verdict = _verdict_of(change, limits.tolerance)
-        if max(now_ms, before.latency_ms.get(stage, 0.0)) < _SHORT_MS:
+        if verdict != "better" and growth_ms < _least_growth_ms(model):
             verdict = "ok"
         yield _check(
             model, f"time of {name}", verdict, f"{name} takes {_change_text(change, limits)}; {now_ms:.2f} ms"
         )
+
+
+def _least_growth_ms(model: ModelFigures) -> float:
+    frame_ms = model.cases[0].alone.latency[FRAME].p50_ms
+    return min(_LEAST_GROWTH_MS, _LEAST_GROWTH_PART * frame_ms)
 
 
 def _start_up(model: ModelFigures, before: BaselineModel, limits: Limits) -> Iterator[Check]:

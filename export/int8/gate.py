@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,7 +51,8 @@ class Gate:
         """
 
         def measure() -> dict[str, dict[str, float]]:
-            maps = ort_maps(model, self.contract, self.frames.pixels)
+            contract = replace(self.contract, precision=precision)
+            maps = ort_maps(model, contract, self.frames.pixels)
             parity = compare(precision, self.frames.names, maps, self.references, rounded=True)
             return {frame: asdict(values) for frame, values in parity.frames.items()}
 

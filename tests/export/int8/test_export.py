@@ -19,6 +19,8 @@ from saliency_edge.runtime.errors import ParityError
 from seeded_networks import save_seeded
 from toy_models import noise
 
+pytestmark = pytest.mark.slow
+
 OPEN = GateLimits(cc_mean=0, cc_worst=0, kldiv_mean=100, kldiv_worst=100, peak_shift_p95=1000)
 
 

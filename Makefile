@@ -10,12 +10,14 @@ READY := .venv/.ready
 VIEW := .cache/view/saliency_edge
 PACKAGES := runtime train calib export
 
+API := $(patsubst tests/api/%.txt,.cache/api/%,$(wildcard tests/api/*.txt))
+
 BUNDLE := demo/deep_half
 OVERLAY := demo/overlay.mp4
 CLIP := calib/assets/big_buck_bunny.mp4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench golden lock
+.PHONY: help demo test check bench golden ranges api lock
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -27,7 +29,7 @@ demo: $(READY) ## export to fp16 ONNX and a TensorRT-RTX engine, then overlay a 
 	$(BIN)/saliency-run $(BUNDLE) $(CLIP) --precision fp16 --output $(OVERLAY) --json demo/report.json
 	@printf '\n'; printf '%s\n' "overlay  $(OVERLAY)" "bundle   $(BUNDLE)" "report   demo/report.json"
 
-test: $(READY) ## run all tests, the house's (ruff, mypy, packaging) among them
+test: $(READY) api ## run all tests, the house's (ruff, mypy, packaging) among them
 	$(BIN)/python -m pytest
 
 check: $(READY) $(VIEW) ## ruff and mypy strict
@@ -35,11 +37,22 @@ check: $(READY) $(VIEW) ## ruff and mypy strict
 	$(BIN)/ruff format --check .
 	MYPYPATH=.cache/view $(BIN)/mypy $(addprefix -p saliency_edge.,$(PACKAGES))
 
-bench: $(READY) $(BUNDLE)/manifest.json ## what saliency-run costs over a bare ONNX Runtime loop, on the same frames
-	$(BIN)/python tests/bench/pipeline_overhead.py $(BUNDLE) $(CLIP)
+bench: $(READY) $(BUNDLE)/manifest.json ## our pipeline beside its peers, on the same frames
+	$(BIN)/python tests/bench/peers.py $(BUNDLE) $(CLIP) --weights train/weights/deep_half.safetensors \
+		--markdown demo/peers.md --plot demo/peers.svg
 
 golden: $(READY) ## write the golden --help texts anew: look at the difference before you commit it
 	$(BIN)/python tests/help_texts.py
+
+ranges: $(READY) ## take the activation ranges of the shipped weights anew: make ranges PHOTOS=path/to/photos
+	$(BIN)/python docs/shipped_ranges.py $(PHOTOS)
+
+# Packages that go with no other: the runtime's calls are held against the interfaces of these versions.
+api: $(API)
+.cache/api/%: tests/api/%.txt | $(LOCKED)
+	@$(PIP) --no-deps --require-hashes --target $@ -r $< 2> .cache/api/$*.log \
+		|| echo "no $* for this machine: the tests that compare with it will be skipped"
+	@mkdir -p $@ && touch $@
 
 # uv resolves for all Pythons and processors at once; it lives apart, so a broken lock can always be mended.
 lock: ## resolve the dependencies anew and write constraints.txt and constraints-oracle.txt

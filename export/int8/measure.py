@@ -30,8 +30,8 @@ class Measure:
     """One convolution, alone in int8.
 
     Attributes:
-        observer: the one whose threshold, with headroom, disturbs the output least.
-        threshold: that threshold.
+        observer: the one whose threshold disturbs the output least.
+        threshold: the same, with headroom.
         sqnr_db: of the output at it, behind its ReLU.
         mean_error: (O,) of the output's channels, before the ReLU: what a corrected bias takes away.
         cc_alone: smallest correlation of the maps with those of the fp32 graph.
@@ -133,27 +133,25 @@ def _best_trial(
     captured: Sequence[Captured],
     exact: Sequence[Floats],
 ) -> _Trial:
-    """Try the observers' thresholds, the largest first, and keep the one that disturbs the output least."""
+    """Find the observer whose threshold disturbs the output least, then give that threshold headroom."""
+
+    def tried(observer: Observer, threshold: float) -> _Trial:
+        scale = scale_of(threshold)
+        data = (fake_quantized(frame[layer.tensor], scale) for frame in captured)
+        outputs = [segments.convolve(layer, values, rounded) for values in data]
+        noise = _relative_noise(outputs, exact)
+        return _Trial(observer=observer, threshold=threshold, outputs=outputs, noise=noise)
+
     kernel = segments.kernel(layer)
     rounded = Kernel(weights=dequantized_weights(kernel.weights), bias=kernel.bias)
-    best: _Trial | None = None
-    for observer, threshold in _distinct(tensor.thresholds):
-        scale = scale_of(threshold)
-        outputs = [
-            segments.convolve(layer, fake_quantized(frame[layer.tensor], scale), rounded)
-            for frame in captured
-        ]
-        noise = _relative_noise(outputs, exact)
-        if best is None or noise < best.noise:
-            best = _Trial(observer=observer, threshold=threshold, outputs=outputs, noise=noise)
-    assert best is not None
-    return best
+    trials = (tried(*item) for item in _distinct(tensor.thresholds))
+    best = min(trials, key=lambda trial: trial.noise)
+    return tried(best.observer, _with_headroom(best.threshold, tensor.thresholds["minmax"]))
 
 
 def _distinct(thresholds: Mapping[Observer, float]) -> list[tuple[Observer, float]]:
     """Give each scale once, the largest first: of equals the one that clips least is tried first."""
-    raised = {name: _with_headroom(thresholds[name], thresholds["minmax"]) for name in reversed(OBSERVERS)}
-    by_scale = {scale_of(threshold): (name, threshold) for name, threshold in raised.items()}
+    by_scale = {scale_of(thresholds[name]): (name, thresholds[name]) for name in reversed(OBSERVERS)}
     return [by_scale[scale] for scale in sorted(by_scale, reverse=True)]
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..runtime.console import run_app
+from ..runtime.console import make_app, run_app
 from ..runtime.contract import Precision
 from ..runtime.errors import UsageError
 from ..runtime.options import parse_size
@@ -17,9 +16,8 @@ from .options import (
     DEFAULT_OPSET,
     asked_precisions,
     check_opset,
+    int8_options,
     parse_batch,
-    parse_budget,
-    parse_limits,
     parse_targets,
     refuse_given,
 )
@@ -31,9 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_NETWORK = "deep_half"
 
-app = typer.Typer(
-    name="saliency-export", rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
-)
+app = make_app("saliency-export")
 
 
 @app.command()
@@ -42,7 +38,7 @@ def export(
         Path | None,
         typer.Argument(
             metavar="BUNDLE",
-            help="Build only the engines of this bundle: on a device, without PyTorch.",
+            help="Build only the engines of this bundle: on a device, without PyTorch. Or --check it.",
             show_default=False,
         ),
     ] = None,
@@ -55,6 +51,12 @@ def export(
     int8: Annotated[
         bool,
         typer.Option("--int8", help="Make the int8 model too, if its maps keep the gate against PyTorch."),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Hold BUNDLE's models against PyTorch's maps in all that runs ONNX."
+        ),
     ] = False,
     network: Annotated[
         str | None,
@@ -200,6 +202,9 @@ def export(
     )
     engines = EnginePlan(flavour=engine, targets=parse_targets(target), options=built)
     say = _say_nothing if json else _say
+    if check:
+        _check(bundle, say, as_json=json)
+        return
     gate = {"min-cc": min_cc, "max-kld": max_kld, "max-peak-shift": max_peak_shift}
     for_int8 = {"calib": calib, "ranges": ranges, **gate, "search-budget": search_budget}
     if bundle is not None:
@@ -221,7 +226,7 @@ def export(
             batch=parse_batch(batch) if batch else (1, 1),
             opset=DEFAULT_OPSET if opset is None else check_opset(opset),
             engines=engines,
-            int8=_int8_options(calib, ranges, min_cc, max_kld, max_peak_shift, search_budget),
+            int8=int8_options(calib, ranges, min_cc, max_kld, max_peak_shift, search_budget),
         )
         document = _export(plan, say)
     if json:
@@ -260,45 +265,24 @@ def _plan(
     )
 
 
-def _int8_options(
-    calib: Path | None,
-    ranges: Path | None,
-    min_cc: str | None,
-    max_kld: str | None,
-    max_peak_shift: float | None,
-    search_budget: str | None,
-) -> Int8Options:
-    """Put the options' own values in the place of the defaults.
-
-    Raises:
-        UsageError: a value cannot be read, or two sources of ranges are given.
-    """
-    from .int8.options import Int8Options, SearchBudget
-    from .int8.results import GateLimits
-
-    if calib is not None and ranges is not None:
-        raise UsageError("--calib makes ranges of its own, and --ranges brings others. Give one of them")
-    limits, budget = GateLimits(), SearchBudget()
-    if min_cc is not None:
-        mean, worst = parse_limits("--min-cc", min_cc)
-        limits = replace(limits, cc_mean=mean, cc_worst=worst)
-    if max_kld is not None:
-        mean, worst = parse_limits("--max-kld", max_kld)
-        limits = replace(limits, kldiv_mean=mean, kldiv_worst=worst)
-    if max_peak_shift is not None:
-        limits = replace(limits, peak_shift_p95=max_peak_shift)
-    if search_budget is not None:
-        frames, sets = parse_budget(search_budget)
-        budget = SearchBudget(frames=frames, sets=sets)
-    return Int8Options(limits=limits, budget=budget, calib=calib, ranges=ranges)
-
-
 def _export(plan: ExportPlan, say: Say) -> dict[str, Any]:
     from .export_checkpoint import export_checkpoint
 
     exported = export_checkpoint(plan, say)
     say(f"next: saliency-run {exported.bundle} VIDEO --output overlay.mp4")
     return exported.to_json()
+
+
+def _check(bundle: Path | None, say: Say, *, as_json: bool) -> None:
+    from .check.check_bundle import check_bundle
+
+    if bundle is None:
+        raise UsageError("--check needs a bundle: saliency-export --check BUNDLE")
+    report = check_bundle(bundle, say)
+    if as_json:
+        print(dumps(report.to_json(), indent=2))
+    report.check()
+    say(f"{bundle} agrees with PyTorch wherever it ran")
 
 
 def _say(line: str) -> None:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..runtime.contract import Precision
 from ..runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from .int8.options import Int8Options
 
 DEFAULT_OPSET = 19
 """The lowest one with fp16 scales of Q/DQ nodes; TensorRT 10.3, the oldest supported, reads up to 20."""
@@ -95,3 +101,36 @@ def refuse_given(options: Mapping[str, object], why: str) -> None:
     for name, value in options.items():
         if value is not None:
             raise UsageError(f"--{name} {why}")
+
+
+def int8_options(
+    calib: Path | None,
+    ranges: Path | None,
+    min_cc: str | None,
+    max_kld: str | None,
+    max_peak_shift: float | None,
+    search_budget: str | None,
+) -> Int8Options:
+    """Put the options' own values in the place of the defaults.
+
+    Raises:
+        UsageError: a value cannot be read, or two sources of ranges are given.
+    """
+    from .int8.options import Int8Options, SearchBudget
+    from .int8.results import GateLimits
+
+    if calib is not None and ranges is not None:
+        raise UsageError("--calib makes ranges of its own, and --ranges brings others. Give one of them")
+    limits, budget = GateLimits(), SearchBudget()
+    if min_cc is not None:
+        mean, worst = parse_limits("--min-cc", min_cc)
+        limits = replace(limits, cc_mean=mean, cc_worst=worst)
+    if max_kld is not None:
+        mean, worst = parse_limits("--max-kld", max_kld)
+        limits = replace(limits, kldiv_mean=mean, kldiv_worst=worst)
+    if max_peak_shift is not None:
+        limits = replace(limits, peak_shift_p95=max_peak_shift)
+    if search_budget is not None:
+        frames, sets = parse_budget(search_budget)
+        budget = SearchBudget(frames=frames, sets=sets)
+    return Int8Options(limits=limits, budget=budget, calib=calib, ranges=ranges)

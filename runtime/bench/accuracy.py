@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.engine import Engine
-from ..errors import ArtifactError
 from ..fit import crop_map, fit_frame, window_of
+from ..golden import GoldenFrames
 from ..metrics import cc
 from .pictures import check_pictures, synthetic_picture
 
@@ -52,31 +51,10 @@ class MapSample:
         return float(np.abs(difference).max()) / _LEVELS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GoldenFrames:
-    """Frames at the network's size, (K, H, W, 3), and PyTorch's maps of them, (K, h, w)."""
-
-    frames: NDArray[np.uint8]
-    maps: NDArray[np.float32]
-
-
-def read_golden(path: Path) -> GoldenFrames:
-    """Read a bundle's `golden.npz`.
-
-    Raises:
-        ArtifactError: it is none.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return GoldenFrames(frames=arrays["frames"], maps=arrays["maps"])
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise ArtifactError(f"{path} holds no golden frames ({error}). Export the bundle again") from error
-
-
 def hold_against_golden(engine: Engine, golden: GoldenFrames) -> Golden:
     """Compute the maps of the golden frames, and compare the worst of them."""
     differences, correlations = [], []
-    for frame, expected in zip(golden.frames, golden.maps, strict=True):
+    for frame, expected in zip(golden.pixels, golden.maps, strict=True):
         found = _map_of(engine, frame)
         differences.append(np.abs(found.astype(np.float64) - expected))
         correlations.append(cc(found, expected))
@@ -95,7 +73,7 @@ def sample_maps(engine: Engine, golden: GoldenFrames | None) -> Mapping[str, Map
         golden: the pictures are made of its first frame; without it, of a drawn one.
     """
     contract = engine.contract
-    frame = golden.frames[0] if golden else synthetic_picture(contract.size_hw)
+    frame = golden.pixels[0] if golden else synthetic_picture(contract.size_hw)
     samples = {}
     for name, picture in check_pictures(frame).items():
         frame_hw = (picture.shape[0], picture.shape[1])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..console import run_app
+from ..console import make_app, run_app
 from ..options import parse_size
 
 if TYPE_CHECKING:
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 _STDOUT = Path("-")
 
-app = typer.Typer(
-    name="saliency-bench", rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
-)
+app = make_app("saliency-bench")
 
 
 @app.command()

@@ -49,8 +49,8 @@ class ModelLoop:
         self._frame = Frame(index=0, name="bench", image_bgr=frame_bgr, captured_s=time.monotonic())
         self._batch = batch
         self._window = window_of(self._frame.size_hw, engine.contract.size_hw, engine.contract.fit)
-        self._inputs = np.empty((0, 0, 0, 3), np.uint8)
-        self._maps = np.empty((0, 0, 0), np.float32)
+        self._inputs: NDArray[np.uint8] = np.empty((0, 0, 0, 3), np.uint8)
+        self._maps: NDArray[np.float32] = np.empty((0, 0, 0), np.float32)
         self._cropped: list[NDArray[np.float32]] = []
         self.stages: Stages = {"fit": self._fit, "infer": self._infer, "crop": self._crop}
         if render:

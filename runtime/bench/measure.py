@@ -16,8 +16,9 @@ from ..engines.engine import Engine
 from ..engines.load import load_engine
 from ..engines.load_options import LoadOptions
 from ..errors import UsageError
+from ..golden import GoldenFrames
 from ..video.opencv_setup import single_threaded
-from .accuracy import GoldenFrames, hold_against_golden, read_golden, sample_maps
+from .accuracy import hold_against_golden, sample_maps
 from .alone import AlonePlan, run_alone
 from .figures import AgainstReference, BenchResult, Case, ModelFigures
 from .footprint import base_install_mb
@@ -200,7 +201,7 @@ def _golden_frames(choice: ModelChoice) -> GoldenFrames | None:
     if not _is_bundle(choice.path):
         return None
     with Bundle.open(choice.path) as bundle:
-        return read_golden(bundle.golden_file())
+        return GoldenFrames.read(bundle.golden_file())
 
 
 def _cost(choice: ModelChoice, contract: Contract) -> GraphCost | None:

@@ -6,7 +6,6 @@ A bundle carries a few real frames and PyTorch's maps of them (`golden.npz`).
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArtifactError, ParityError
+from ..golden import GoldenFrames
 from ..metrics import cc, kldiv
 from ..tolerances import TOLERANCES, Tolerance
 from .engine import Engine
@@ -117,7 +117,7 @@ def check_golden(engine: Engine, golden: Path, *, on_gpu: bool) -> GoldenReport:
         ArtifactError: the golden frames cannot be read, or are not for this engine.
         BackendError: the engine fails.
     """
-    names, frames, references = _read(golden, engine)
+    frames = _frames_for(engine, golden)
     precision = engine.contract.precision
     rounded = f"{precision}_rounded" if on_gpu else precision
     return GoldenReport(
@@ -125,27 +125,20 @@ def check_golden(engine: Engine, golden: Path, *, on_gpu: bool) -> GoldenReport:
         tolerance=TOLERANCES.get(rounded, TOLERANCES[precision]),
         frames=tuple(
             _compared(engine, name, frame, reference)
-            for name, frame, reference in zip(names, frames, references, strict=True)
+            for name, frame, reference in zip(frames.names, frames.pixels, frames.maps, strict=True)
         ),
     )
 
 
-def _read(golden: Path, engine: Engine) -> tuple[Sequence[str], NDArray[np.uint8], NDArray[np.float32]]:
-    """Read names (K,), frames (K, H, W, 3) and maps (K, h, w)."""
-    contract = engine.contract
-    try:
-        with np.load(golden, allow_pickle=False) as arrays:
-            names, frames, maps = arrays["names"].tolist(), arrays["frames"], arrays["maps"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+def _frames_for(engine: Engine, path: Path) -> GoldenFrames:
+    """Read the golden frames, and see that they are for this engine."""
+    golden, contract = GoldenFrames.read(path), engine.contract
+    if golden.pixels.shape[1:] != (*contract.size_hw, 3) or golden.maps.shape[1:] != contract.map_size_hw:
         raise ArtifactError(
-            f"{golden} holds no golden frames ({error}). Export the bundle again: saliency-export"
-        ) from error
-    if not names or frames.shape[1:] != (*contract.size_hw, 3) or maps.shape[1:] != contract.map_size_hw:
-        raise ArtifactError(
-            f"{golden} holds frames {frames.shape} and maps {maps.shape}, which are not for "
+            f"{path} holds frames {golden.pixels.shape} and maps {golden.maps.shape}, which are not for "
             f"{contract.network}. Export the bundle again: saliency-export"
         )
-    return names, frames, maps
+    return golden
 
 
 def _compared(

@@ -175,7 +175,7 @@ class _FrameCheck:
 def _npy_header(frame_count: int, grid: tuple[int, ...]) -> bytes:
     header = io.BytesIO()
     fields = {"descr": "|i1", "fortran_order": False, "shape": (frame_count, *grid)}
-    np.lib.format.write_array_header_1_0(header, fields)
+    np.lib.format.write_array_header_1_0(header, fields)  # type: ignore[no-untyped-call]
     return header.getvalue()
 
 

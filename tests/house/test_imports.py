@@ -23,7 +23,7 @@ EXTRAS = {
     "runtime": ("onnxruntime", "tensorrt", "rtx", "web"),
     "train": ("train", "matlab"),
     "calib": ("calib",),
-    "export": ("export", "tensorrt", "rtx"),
+    "export": ("export", "tensorrt", "rtx", "peers"),
 }
 NEVER_IN_RUNTIME = {"torch", "torchvision", "onnx", "onnxscript", "onnx_ir"}
 LATE_IN_RUNTIME = {"onnxruntime", "tensorrt", "tensorrt_rtx", "tensorrt_lean", "cuda"}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .int8.options import Int8Options
 
 DEFAULT_NETWORK = "deep_half"
+MODELS_ARE_MADE = "is for an export, but a bundle's models are made. Leave out the one or the other"
 
 app = make_app("saliency-export")
 
@@ -54,9 +55,7 @@ def export(
     ] = False,
     check: Annotated[
         bool,
-        typer.Option(
-            "--check", help="Hold BUNDLE's models against PyTorch's maps in all that runs ONNX."
-        ),
+        typer.Option("--check", help="Hold BUNDLE's models against PyTorch's maps in all that runs ONNX."),
     ] = False,
     network: Annotated[
         str | None,
@@ -209,10 +208,7 @@ def export(
     for_int8 = {"calib": calib, "ranges": ranges, **gate, "search-budget": search_budget}
     if bundle is not None:
         given = {"network": network, "weights": weights, "output": output, "size": size, "batch": batch}
-        refuse_given(
-            {**given, "opset": opset, **for_int8},
-            "is for an export, but a bundle's models are made. Leave out the one or the other",
-        )
+        refuse_given({**given, "opset": opset, **for_int8}, MODELS_ARE_MADE)
         document = build_bundle(bundle, precisions, engines, say)
     else:
         if not int8:

@@ -135,9 +135,7 @@ def test_commands_are_read_as_a_shell_reads_them() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "words", ["deep_half", "deep_half clip.mp4 --nope", "deep_half clip.mp4 --opacity 7"]
-)
+@pytest.mark.parametrize("words", ["", "deep_half clip.mp4 --nope", "deep_half clip.mp4 --opacity 7"])
 def test_options_that_are_wrong_would_be_refused(words: str) -> None:
     with pytest.raises(Exception, match=r"Missing|No such option|less than or equal to 1"):
         parsed(Command(1, ("saliency-run", *words.split())))

@@ -70,9 +70,9 @@ def test_first_signal_is_a_request(number: signal.Signals, code: int) -> None:
 
 def test_second_interrupt_ends_at_once() -> None:
     with stop_request():
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_handlers_are_restored() -> None:

@@ -1,18 +1,20 @@
 """Draw the README's picture: shipped frames, PyTorch's maps and the maps of an exported model.
 
-python docs/parity_picture.py demo/deep_half docs/images/parity.jpg
+python docs/parity_picture.py BUNDLE docs/images/parity.jpg int8
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from saliency_edge.calib.frames import shipped_frames
+from saliency_edge.runtime.contract import Precision
 from saliency_edge.runtime.engines.engine import Engine
 from saliency_edge.runtime.engines.load import load_engine
 from saliency_edge.runtime.fit import crop_map, fit_frame, window_of
@@ -47,10 +49,10 @@ def cell(image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(np.pad(small, ((0, GAP_PX), (0, GAP_PX), (0, 0)), constant_values=WHITE), np.uint8)
 
 
-def main(bundle: Path, picture: Path) -> None:
+def main(bundle: Path, picture: Path, precision: Precision) -> None:
     """Draw one row for PyTorch and one for the bundle's model, under the frames themselves."""
     frames = [(name, image) for name, image in shipped_frames() if name in SHOWN]
-    exported = load_engine(bundle)
+    exported = load_engine(bundle, precision)
     reference = load_engine(shipped_weights(exported.contract.network))
     rows = [[cell(image) for _, image in frames]]
     rows += [[cell(overlay(engine, *frame)) for frame in frames] for engine in (reference, exported)]
@@ -58,4 +60,4 @@ def main(bundle: Path, picture: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), cast(Precision, sys.argv[3]))

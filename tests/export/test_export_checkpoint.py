@@ -151,7 +151,9 @@ def test_a_new_bundle_replaces_the_old_one_and_its_engines(weights: Path, tmp_pa
 
     export_checkpoint(replace(plan_of(weights, output), precisions=("fp32",)), say_nothing)
 
-    assert {path.name for path in output.iterdir()} == {"manifest.json", "fp32.onnx", "golden.npz"}
+    assert {path.name for path in output.iterdir()} == {
+        *("manifest.json", "fp32.onnx", "golden.npz", "report.html", "report.json")
+    }
     assert list(tmp_path.iterdir()) == [output]
 
 

@@ -6,18 +6,22 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
 from engine_bundles import replace_model
+from saliency_edge.calib.frames import shipped_frames
 from saliency_edge.export.check.backends import backends
 from saliency_edge.export.check.check_bundle import CheckReport, check_bundle
 from saliency_edge.export.check.odd_frames import odd_frames
 from saliency_edge.export.engines.engine_step import EnginePlan
 from saliency_edge.export.export_checkpoint import ExportPlan, export_checkpoint
+from saliency_edge.export.int8.options import Int8Options, SearchBudget
 from saliency_edge.runtime.errors import ArtifactError, ParityError
+from saliency_edge.train.checkpoint import shipped_weights
 from seeded_networks import SMALL_HW, save_seeded
 
 SIZES = {"deep_half": (60, 84), "mlnet_small": (64, 96)}
@@ -156,3 +160,36 @@ def test_odd_frames_are_what_they_say() -> None:
     assert (by_name["gradient"][0, 0] == 0).all()
     assert (by_name["gradient"][-1, -1] == 255).all()
     assert len(np.unique(by_name["noise"])) == 256
+
+
+def save_parts(folder: Path) -> None:
+    """Write the shipped frames and their quarters."""
+    folder.mkdir()
+    for name, image in shipped_frames():
+        height, width = image.shape[0] // 2, image.shape[1] // 2
+        parts = [image, image[:height, :width], image[:height, width:], image[height:, :width]]
+        for number, part in enumerate(parts):
+            assert cv2.imwrite(str(folder / f"{name}-{number}.png"), part)
+
+
+@pytest.mark.slow
+def test_int8_agrees_in_every_implementation(tmp_path: Path) -> None:
+    """The shipped weights at half their size, on parts of what ships: random ones would fail the gate."""
+    save_parts(tmp_path / "parts")
+    plan = ExportPlan(
+        weights=shipped_weights("deep_half"),
+        network=None,
+        size_hw=(120, 160),
+        output=tmp_path / "int8",
+        precisions=("int8",),
+        batch=(1, 2),
+        opset=19,
+        engines=EnginePlan(flavour="none", targets=()),
+        int8=Int8Options(budget=SearchBudget(frames=1, sets=2), calib=tmp_path / "parts"),
+    )
+    report, _ = check(export_checkpoint(plan, lambda _line: None).bundle)
+
+    report.check()
+    ran = {row.backend for row in report.rows if row.precision == "int8" and row.parity is not None}
+    assert len(ran) >= 4
+    assert "OpenCV DNN" in ran

@@ -24,7 +24,6 @@ from .range_scan import RangeScan, scan_ranges
 from .report.gather import Material, report_bundle
 from .rounding import rounded_as_fp16
 from .summary import INT8_REMEDY, contract_line, files_line, gate_lines, parity_lines, range_line
-from .temporal import TemporalParity, measure_temporal
 from .to_fp16 import fp16_from_fp32, kept_fp32
 from .to_onnx import contract_of, onnx_from_checkpoint
 
@@ -146,7 +145,7 @@ def _fill(
         int8.ranges.save(folder / RANGES_NAME)
         graphs = _with_int8(graphs, int8)
     parities = _parities(graphs, measuring)
-    result, temporal = int8.search.result if int8 else None, _temporal(graphs, int8)
+    result, temporal = (int8.search.result, int8.search.temporal) if int8 else (None, None)
     for line in (*parity_lines(parities), *(gate_lines(result) if result else ())):
         say(line)
     if temporal is not None:
@@ -162,13 +161,6 @@ def _fill(
     manifest = write_manifest(folder, contract, checkpoint, measured)
     report_bundle(folder, _report_material(manifest, measured, graphs, measuring, int8))
     return manifest
-
-
-def _temporal(graphs: _Graphs, int8: Int8Step | None) -> TemporalParity | None:
-    """Compare how int8 and fp32 move on the shipped clip; fp16 moves as fp32 does: docs/adr/018."""
-    if int8 is None or int8.search.measured is None:
-        return None
-    return measure_temporal({"fp32": graphs.models["fp32"], "int8": int8.search.measured}, graphs.contract)
 
 
 def _report_material(

@@ -24,7 +24,11 @@ def by_harm(recipe: Recipe, kept: Set[str]) -> list[str]:
 
 
 def decisions(
-    layers: Sequence[ConvLayer], recipe: Recipe, limits: GateLimits, kept: Set[str]
+    layers: Sequence[ConvLayer],
+    recipe: Recipe,
+    limits: GateLimits,
+    kept: Set[str],
+    steadying: Set[str] = frozenset(),
 ) -> tuple[LayerDecision, ...]:
     """Write down the decision on each convolution.
 
@@ -33,12 +37,18 @@ def decisions(
         recipe: how they are quantised.
         limits: of the gate.
         kept: names of those that could be int8 and stay float.
+        steadying: those of them that stay so against shimmer.
     """
     convs = recipe.convs(kept)
-    return tuple(_decision(layer, recipe, limits, convs.get(layer.node)) for layer in layers)
+    return tuple(
+        _decision(layer, recipe, limits, convs.get(layer.node), steadies=layer.node in steadying)
+        for layer in layers
+    )
 
 
-def _decision(layer: ConvLayer, recipe: Recipe, limits: GateLimits, conv: Int8Conv | None) -> LayerDecision:
+def _decision(
+    layer: ConvLayer, recipe: Recipe, limits: GateLimits, conv: Int8Conv | None, *, steadies: bool
+) -> LayerDecision:
     if layer.refused is not None:
         return LayerDecision(
             node=layer.node, precision="float", reason=layer.refused, macs=layer.macs, tensor=layer.tensor
@@ -48,7 +58,7 @@ def _decision(layer: ConvLayer, recipe: Recipe, limits: GateLimits, conv: Int8Co
     return LayerDecision(
         node=layer.node,
         precision="int8" if conv else "float",
-        reason=_int8_reason(measure, conv) if conv else _float_reason(measure, limits),
+        reason=_int8_reason(measure, conv) if conv else _float_reason(measure, limits, steadies=steadies),
         macs=layer.macs,
         tensor=layer.tensor,
         observer=measure.observer,
@@ -65,8 +75,10 @@ def _int8_reason(measure: Measure, conv: Int8Conv) -> str:
     return f"{_alone(measure)}, and the gate is kept{shared}"
 
 
-def _float_reason(measure: Measure, limits: GateLimits) -> str:
+def _float_reason(measure: Measure, limits: GateLimits, *, steadies: bool) -> str:
     outlier = f": {measure.outlier()}" if measure.outlier() else ""
+    if steadies:
+        return f"{_alone(measure)}, the maps of a clip shimmer with it{outlier}"
     why = "breaks the gate by itself" if _breaks(measure, limits) else "the gate is not kept with it"
     return f"{_alone(measure)}, {why}{outlier}"
 

@@ -12,6 +12,7 @@ from ...calib.ranges import ActivationRanges
 from ..frames import FrameSet
 from ..ort_session import ort_maps
 from ..parity import Parity, agreement
+from ..temporal import TemporalParity
 from .decisions import by_harm, decisions, hurting
 from .gate import Gate
 from .layers import conv_layers, total_macs
@@ -22,6 +23,7 @@ from .recipe import Recipe, recipe_of
 from .results import Int8Result, ParetoPoint, gate_figures
 from .search_cache import SearchCache
 from .segments import Segments
+from .steadiness import steadied
 from .trials import Trials
 
 if TYPE_CHECKING:
@@ -57,17 +59,19 @@ class Int8Search:
         result: what was found out.
         model: the int8 graph; None where no set passes the gate.
         measured: the same with the body's rounding written out, as the gate measured it; None as above.
+        temporal: how it moves on the shipped clip, beside the fp32 graph; None as above.
     """
 
     result: Int8Result
     model: onnx.ModelProto | None
     measured: onnx.ModelProto | None
+    temporal: TemporalParity | None
 
 
 def search_int8(
     source: Int8Source, gate: Gate, probes: FrameSet, budget: SearchBudget, cache: SearchCache
 ) -> Int8Search:
-    """Measure each layer alone, then keep as few in float as the gate needs.
+    """Measure each layer alone, then keep as few in float as the gate needs, and no more than a clip does.
 
     Args:
         source: the graphs.
@@ -89,7 +93,8 @@ def search_int8(
     broken = hurting(recipe, gate.limits)
     recipe = replace(recipe, corrects_bias=_correction_pays(source, recipe, broken, gate, probes, cache))
     trials = Trials(source.rounded, total_macs(source.fp32), recipe, gate, cache, budget.sets)
-    chosen = _cheapest(trials, recipe, broken)
+    cheapest = _cheapest(trials, recipe, broken)
+    chosen, temporal = steadied(trials, recipe, cheapest, source.fp32, gate.contract)
     _widen(trials, recipe, chosen)
     kept = frozenset(chosen.kept_nodes)
     result = Int8Result(
@@ -97,7 +102,7 @@ def search_int8(
         limits=gate.limits,
         figures=chosen.figures,
         int8_macs_share=chosen.int8_macs_share,
-        layers=decisions(layers, recipe, gate.limits, kept),
+        layers=decisions(layers, recipe, gate.limits, kept, kept - set(cheapest.kept_nodes)),
         pareto=tuple(trials.points),
         repairs=(BIAS_CORRECTION,) if recipe.corrects_bias else (),
         ranges=_ranges_json(source.ranges),
@@ -106,9 +111,9 @@ def search_int8(
         seconds=time.monotonic() - start_s,
     )
     if not chosen.passed:
-        return Int8Search(result=result, model=None, measured=None)
-    model, measured = (quantize(body, recipe.convs(kept)) for body in (source.body, source.rounded))
-    return Int8Search(result=result, model=model, measured=measured)
+        return Int8Search(result=result, model=None, measured=None, temporal=None)
+    model = quantize(source.body, recipe.convs(kept))
+    return Int8Search(result=result, model=model, measured=trials.graph(kept), temporal=temporal)
 
 
 def _correction_pays(

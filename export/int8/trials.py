@@ -66,6 +66,8 @@ class Trials:
     def agreements(self, kept: Set[str]) -> dict[str, Agreement]:
         """Give a set's agreement with PyTorch, frame by frame."""
         name = "set without " + (", ".join(sorted(kept)) or "none")
-        convs = self._recipe.convs(kept)
-        model = quantize(self._rounded, convs)
-        return self._gate.agreements(name, model, "int8", self._cache)
+        return self._gate.agreements(name, self.graph(kept), "int8", self._cache)
+
+    def graph(self, kept: Set[str]) -> onnx.ModelProto:
+        """Give a set's graph, the body's rounding written out."""
+        return quantize(self._rounded, self._recipe.convs(kept))

@@ -89,7 +89,9 @@ def save_toy_bundle(
 ) -> Path:
     """Write a bundle as saliency-export does."""
     folder.mkdir(parents=True)
-    (folder / "golden.npz").write_bytes(b"golden")
+    frames = np.stack([noise(SIZE_HW, seed) for seed in range(2)])
+    maps = np.stack([toy_map(frame) for frame in frames]).astype(np.float32)
+    np.savez(folder / "golden.npz", names=np.array(["first", "second"]), frames=frames, maps=maps)
     for precision in precisions:
         save_toy(folder / f"{precision}.onnx", toy_contract(precision=precision, fit=fit))
     shared = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from saliency_edge.runtime.errors import ArtifactError, OutputError, ParityError
 from saliency_edge.runtime.metrics import kldiv
 from saliency_edge.runtime.tolerances import Tolerance
 from tensorrt_double import Install
-from toy_models import SIZE_HW, noise, save_toy, save_toy_bundle, toy_map
+from toy_models import SIZE_HW, entry_of, noise, save_toy, save_toy_bundle, toy_map
 
 
 def be_on_the_orin(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,8 +104,14 @@ def test_a_model_outside_a_bundle_has_no_golden_frames(tmp_path: Path) -> None:
 
 
 def test_junk_in_the_golden_files_place(tmp_path: Path) -> None:
+    bundle = save_toy_bundle(tmp_path / "toy")
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    (bundle / "golden.npz").write_bytes(b"golden")
+    manifest["golden"] = entry_of(bundle / "golden.npz")
+    (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
     with pytest.raises(ArtifactError, match=r"golden\.npz holds no golden frames .*Export the bundle again"):
-        check_model(save_toy_bundle(tmp_path / "toy"))
+        check_model(bundle)
 
 
 def test_the_worst_is_taken_of_each_figure() -> None:

@@ -181,6 +181,7 @@ def _report_material(
         references=gate.references if gate else measuring.references,
         int8=measured.int8,
         ranges=int8.ranges if int8 else None,
+        audit=int8.audit if int8 else None,
         temporal=measured.temporal,
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...calib.audit import FramesAudit, audit_frames
 from ...calib.calibrate import Calibrator, check_frames
 from ...calib.graph import CalibratedModel
 from ...calib.material import FrameRef
@@ -57,20 +58,23 @@ class Int8Step:
         search: its result and its graph.
         ranges: that the scales were chosen from.
         gate: frames and PyTorch's maps that the result was judged by.
+        audit: of the user's frames; None where the ranges were there.
     """
 
     search: Int8Search
     ranges: ActivationRanges
     gate: Gate
+    audit: FramesAudit | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Material:
-    """Ranges, and frames that took no part in them, fitted."""
+    """Ranges, and frames that took no part in them, fitted; what the user's frames cover."""
 
     ranges: ActivationRanges
     judged: FrameSet
     probes: FrameSet
+    audit: FramesAudit | None = None
 
 
 def make_int8(
@@ -107,7 +111,7 @@ def make_int8(
     cache = SearchCache(cache_file, _content(source, material, options))
     search = search_int8(source, gate, material.probes, options.budget, cache)
     cache.remove()
-    return Int8Step(search=search, ranges=material.ranges, gate=gate)
+    return Int8Step(search=search, ranges=material.ranges, gate=gate, audit=material.audit)
 
 
 def _material(contract: Contract, fp32: onnx.ModelProto, options: Int8Options) -> _Material:
@@ -124,7 +128,8 @@ def _material(contract: Contract, fp32: onnx.ModelProto, options: Int8Options) -
 
 def _users_material(contract: Contract, fp32: onnx.ModelProto, calib: Path) -> _Material:
     """Split the user's frames, seeded: near-duplicates are dropped first, so that the two parts differ."""
-    refs = select_frames([str(calib)], MOST_FRAMES, seed=0).refs
+    selection = select_frames([str(calib)], MOST_FRAMES, seed=0)
+    refs = selection.refs
     check_frames(fitted_frames(refs, contract, None))
     if len(refs) < _FEWEST_FRAMES:
         raise InputError(
@@ -139,6 +144,7 @@ def _users_material(contract: Contract, fp32: onnx.ModelProto, calib: Path) -> _
         ranges=_ranges(contract, fp32, rest),
         judged=_fitted(judged, contract),
         probes=_fitted(probes, contract),
+        audit=audit_frames([item.looked for item in selection.chosen]),
     )
 
 

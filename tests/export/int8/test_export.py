@@ -64,6 +64,7 @@ def test_bundle_tells_the_gate_and_each_layers_reason(plan: ExportPlan) -> None:
     assert set(manifest["temporal"]["graphs"]) == {"fp32", "int8"}
     assert report["gate"]["figures"] == manifest["int8"]["figures"]
     assert report["frames"][0]["name"] == manifest["int8"]["figures"]["worst_frames"][0]
+    assert report["calibration"]["audit"]["frames"]["frames"] == 20
     worst = report["frames"][0]["agreement"]["int8"]["cc"]
     assert worst == pytest.approx(manifest["int8"]["figures"]["cc_worst"], abs=1e-5)
     assert "int8 passes the gate" in (bundle / "report.html").read_text(encoding="utf-8")

@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 MIN_CC = {"fp32": 0.99999, "fp16": 0.9999, "int8": 0.995}
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 ROUNDS = 200
 WARM_UP = 20
 
@@ -40,7 +40,7 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     from saliency_edge.export.cli import app
 
     folder = tmp_path_factory.mktemp("gpu") / str(request.param)
-    words = ["--network", str(request.param), "--fp32", "--fp16", "--output", str(folder)]
+    words = ["--network", str(request.param), "--fp32", "--fp16", "--int8", "--output", str(folder)]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     return folder

@@ -17,6 +17,8 @@ from saliency_edge.runtime.bench.measure import BenchPlan, measure
 pytestmark = pytest.mark.slow
 
 PATIENCE_S = 30.0
+TRIES = 3
+"""A machine whose cores others take away may hide what is slower in one run; not in three."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,15 @@ def worse_of(checks: list[Check]) -> dict[str, str]:
     return {item.figure: item.sentence for item in checks if item.verdict == "worse"}
 
 
+def found_worse(held: Held, plan: BenchPlan, figure: str) -> dict[str, str]:
+    """Measure until a figure is worse, `TRIES` times at most; give the last run's sentences."""
+    for _ in range(TRIES):
+        worse = worse_of(checks_of(held, plan))
+        if figure in worse:
+            break
+    return worse
+
+
 def test_nothing_changed_and_nothing_is_said(held: Held) -> None:
     checks = checks_of(held)
 
@@ -80,7 +91,7 @@ def test_planted_in_the_code_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plant(monkeypatch)
-    worse = worse_of(checks_of(held))
+    worse = found_worse(held, quick_plan(held.bundle), figure)
 
     assert words in worse.get(figure, "not seen"), worse
     assert "golden maps" not in worse
@@ -103,16 +114,17 @@ def test_planted_in_the_graph_is_named(
 
 def test_leak_of_a_megabyte_in_100_frames_is_named(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
     planted.leak(monkeypatch)
-    worse = worse_of(checks_of(held, quick_plan(held.bundle, frames=100)))
+    worse = found_worse(held, quick_plan(held.bundle, frames=100), "memory growth")
 
     assert "MB per 100 frames" in worse.get("memory growth", "not seen"), worse
 
 
 def test_a_fifth_slower_fails(held: Held) -> None:
+    figure = "time of the whole frame"
     with planted.slower(0.2):
-        checks = checks_of(held, quick_plan(held.bundle, seconds=PATIENCE_S))
+        worse = found_worse(held, quick_plan(held.bundle, seconds=PATIENCE_S), figure)
 
-    assert "the whole frame takes" in worse_of(checks).get("time of the whole frame", "not seen"), checks
+    assert "the whole frame takes" in worse.get(figure, "not seen"), worse
 
 
 def test_a_fifth_slower_is_within_a_tolerance_of_half(held: Held) -> None:

@@ -138,12 +138,47 @@ def measure_temporal(
     from ..calib.frames import shipped_clip
 
     path = clip or shipped_clip()
-    pixels = read_clip(path, contract, max_frames).pixels
-    maps = {
-        precision: ort_maps(model, replace(contract, precision=precision), pixels)
-        for precision, model in models.items()
-    }
-    return compare_movement(path.name, maps)
+    return ClipMaps.of(path, models["fp32"], contract, max_frames).compared(
+        {precision: model for precision, model in models.items() if precision != "fp32"}
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipMaps:
+    """A clip's start and the fp32 graph's maps of it, computed once for all graphs that are compared.
+
+    Attributes:
+        clip: its file's name.
+        frames: consecutive ones from its start, at the network's size.
+        contract: the fp32 graph's.
+        fp32: (K, h, w) its maps.
+    """
+
+    clip: str
+    frames: FrameSet
+    contract: Contract
+    fp32: NDArray[np.float32]
+
+    @classmethod
+    def of(
+        cls, path: Path, fp32: onnx.ModelProto, contract: Contract, max_frames: int = CLIP_FRAMES
+    ) -> ClipMaps:
+        """Run the fp32 graph on the start of a clip.
+
+        Raises:
+            InputError: the clip cannot be read, or has fewer than 2 frames.
+        """
+        frames = read_clip(path, contract, max_frames)
+        maps = ort_maps(fp32, replace(contract, precision="fp32"), frames.pixels)
+        return cls(clip=path.name, frames=frames, contract=contract, fp32=maps)
+
+    def compared(self, models: Mapping[Precision, onnx.ModelProto]) -> TemporalParity:
+        """Run other graphs on the same frames, and compare how their maps move."""
+        maps = {
+            precision: ort_maps(model, replace(self.contract, precision=precision), self.frames.pixels)
+            for precision, model in models.items()
+        }
+        return compare_movement(self.clip, {"fp32": self.fp32, **maps})
 
 
 def read_clip(path: Path, contract: Contract, max_frames: int = CLIP_FRAMES) -> FrameSet:

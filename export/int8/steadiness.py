@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...calib.frames import shipped_clip
 from ...runtime.contract import Contract
-from ..temporal import TemporalParity, measure_temporal
+from ..temporal import ClipMaps, TemporalParity
 from .decisions import by_harm
 from .recipe import Recipe
 from .results import ParetoPoint
@@ -39,21 +40,19 @@ def steadied(
     """
     if not cheapest.passed:
         return cheapest, None
-    temporal = _movement(trials, cheapest, fp32, contract)
+    clip = ClipMaps.of(shipped_clip(), fp32, contract)
+    temporal = _movement(trials, cheapest, clip)
     if not temporal.shimmers("int8"):
         return cheapest, temporal
     kept = list(cheapest.kept_nodes)
     for name in by_harm(recipe, frozenset(kept))[: min(MOST_STEADYING, trials.left)]:
         kept.append(name)
         point = trials.attempt(kept, f"{name} kept against shimmer")
-        moved = _movement(trials, point, fp32, contract)
+        moved = _movement(trials, point, clip)
         if point.passed and not moved.shimmers("int8"):
             return point, moved
     return cheapest, temporal
 
 
-def _movement(
-    trials: Trials, point: ParetoPoint, fp32: onnx.ModelProto, contract: Contract
-) -> TemporalParity:
-    graph = trials.graph(frozenset(point.kept_nodes))
-    return measure_temporal({"fp32": fp32, "int8": graph}, contract)
+def _movement(trials: Trials, point: ParetoPoint, clip: ClipMaps) -> TemporalParity:
+    return clip.compared({"int8": trials.graph(frozenset(point.kept_nodes))})

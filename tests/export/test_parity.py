@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from saliency_edge.export.check.odd_frames import odd_frames
 from saliency_edge.export.ort_session import ort_maps
 from saliency_edge.export.parity import Agreement, Parity, agreement, compare, peak_shift, reference_maps
 from saliency_edge.export.to_onnx import contract_of, onnx_from_checkpoint
@@ -119,21 +120,10 @@ def test_worst_is_taken_figure_by_figure() -> None:
     assert worst == Agreement(max_abs=0.2, mean_abs=0.01, sqnr_db=50, cc=0.9, kldiv=0.2, peak_shift_cells=3)
 
 
-def odd_frames(size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Make frames that are no photographs: black, white, noise, one hot pixel, a gradient."""
-    rng = np.random.default_rng(7)
-    hot = np.zeros((*size_hw, 3), np.uint8)
-    hot[size_hw[0] // 3, size_hw[1] // 2] = 255
-    gradient = np.zeros((*size_hw, 3), np.uint8)
-    gradient[:] = np.linspace(0, 255, size_hw[1], dtype=np.uint8)[None, :, None]
-    noise = rng.integers(0, 256, (*size_hw, 3), np.uint8)
-    return np.stack([np.zeros_like(hot), np.full_like(hot, 255), noise, hot, gradient])
-
-
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_fp32_agrees_on_photographs_and_on_odd_frames(name: str) -> None:
     checkpoint = seeded_checkpoint(name)
-    frames = np.concatenate([frames_for(checkpoint).pixels, odd_frames(checkpoint.config.size_hw)])
+    frames = np.concatenate([frames_for(checkpoint).pixels, odd_frames(checkpoint.config.size_hw).pixels])
     names = [str(number) for number in range(len(frames))]
     maps = ort_maps(exported(name), contract_of(checkpoint, (1, 8)), frames)
 

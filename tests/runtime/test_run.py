@@ -16,19 +16,9 @@ import numpy as np
 import pytest
 
 from saliency_edge.runtime import cli, progress
-from toy_models import read_clip, save_clip, save_images, save_toy, save_toy_bundle, toy_map
+from toy_models import read_clip, save_toy, toy_map
 
 PROGRAM = (sys.executable, "-m", "saliency_edge.runtime.cli")
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a bundle, a clip of 12 frames and 3 images, as the working directory."""
-    save_toy_bundle(tmp_path / "toy")
-    save_clip(tmp_path / "clip.mp4", 12)
-    save_images(tmp_path / "images", 3)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture

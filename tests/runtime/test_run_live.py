@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from saliency_edge.runtime import cli
-from toy_models import read_clip, save_clip, save_images, save_toy, save_toy_bundle, toy_map
+from toy_models import read_clip, save_toy, toy_map
 
 pytestmark = pytest.mark.timeout(120)  # what hangs, fails
 
@@ -29,16 +29,6 @@ Y4M_HEADER = b"YUV4MPEG2 W64 H48 F10:1 C420jpeg\n"
 Y4M_FRAME = b"FRAME\n" + bytes(range(256)) * 18
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a bundle, a clip of 12 frames and 3 images, as the working directory."""
-    save_toy_bundle(tmp_path / "toy")
-    save_clip(tmp_path / "clip.mp4", 12)
-    save_images(tmp_path / "images", 3)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def run(*words: str, stdin: bytes | None = None) -> tuple[int, str, str]:

@@ -10,7 +10,7 @@ import pytest
 
 from saliency_edge.runtime.video.ahead import ahead
 
-pytestmark = pytest.mark.timeout(20)  # what hangs, fails
+pytestmark = [pytest.mark.timeout(20), pytest.mark.usefixtures("no_thread_left")]  # what hangs, fails
 
 
 class Numbers:
@@ -30,13 +30,6 @@ class Numbers:
                 yield number
         finally:
             self.closed_in = threading.current_thread()
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_left() -> Generator[None, None, None]:
-    before = threading.active_count()
-    yield
-    assert threading.active_count() == before
 
 
 def test_same_items_in_order() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Generator
 from contextlib import closing
 from itertools import count
@@ -24,7 +23,7 @@ from saliency_edge.runtime.video.sources import open_source
 from saliency_edge.runtime.video.stream import Stream
 from toy_models import SIZE_HW, noise, read_clip, save_clip, save_toy, toy_contract, toy_map
 
-pytestmark = pytest.mark.timeout(60)  # what hangs, fails
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("no_thread_left")]  # what hangs, fails
 
 FRAMES = 40
 
@@ -97,13 +96,6 @@ class ListSink:
         self.pictures.append(result.picture_bgr.copy())
 
     def close(self) -> None: ...
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_left() -> Generator[None, None, None]:
-    before = threading.active_count()
-    yield
-    assert threading.active_count() == before
 
 
 def run(source: NoiseSource, engine: NumpyEngine, sink: ListSink) -> int:

@@ -8,7 +8,6 @@ import socket
 import statistics
 import threading
 import time
-from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
@@ -25,14 +24,7 @@ from saliency_edge.runtime.web.options import WebOptions
 from saliency_edge.runtime.web.sink import open_web
 from web_clients import fed_view, look_on, messages_of
 
-pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_left() -> Generator[None, None, None]:
-    before = threading.active_count()
-    yield
-    assert threading.active_count() == before
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("no_thread_left")]
 
 
 def test_one_picture_is_compressed_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
@@ -30,14 +28,7 @@ from sink_results import result_of
 from toy_models import noise, toy_contract, toy_map
 from web_clients import FRAME_HW, fed_view, frame_of, messages_of, values_of
 
-pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_left() -> Generator[None, None, None]:
-    before = threading.active_count()
-    yield
-    assert threading.active_count() == before
+pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("no_thread_left")]
 
 
 def get(url: str, **headers: str) -> tuple[int, str]:

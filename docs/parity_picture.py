@@ -17,7 +17,7 @@ from saliency_edge.calib.frames import shipped_frames
 from saliency_edge.runtime.contract import Precision
 from saliency_edge.runtime.engines.engine import Engine
 from saliency_edge.runtime.engines.load import load_engine
-from saliency_edge.runtime.fit import crop_map, fit_frame, window_of
+from saliency_edge.runtime.engines.photograph import saliency_of
 from saliency_edge.runtime.video.frame import Frame, SaliencyMap
 from saliency_edge.runtime.video.render import Renderer, RenderOptions
 from saliency_edge.train.checkpoint import shipped_weights
@@ -30,11 +30,8 @@ WHITE = 255
 
 def overlay(engine: Engine, name: str, image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lay an engine's map over a frame, (H, W, 3)."""
-    contract = engine.contract
-    values = engine.infer(fit_frame(image_bgr, contract.size_hw, contract.fit)[None])[0]
     frame = Frame(index=0, name=name, captured_s=0.0, image_bgr=image_bgr)
-    window = window_of(frame.size_hw, contract.size_hw, contract.fit)
-    saliency = SaliencyMap(frame=frame, values=crop_map(values, window))
+    saliency = SaliencyMap(frame=frame, values=saliency_of(engine, image_bgr))
     return Renderer(RenderOptions()).render(saliency).copy()
 
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from saliency_edge.runtime import fit
-from saliency_edge.runtime.bench import accuracy, loops
+from saliency_edge.runtime.bench import loops
 from saliency_edge.runtime.contract import Fit
+from saliency_edge.runtime.engines import photograph
 
 LEAKED_BYTES = 10_486  # a frame: 1 MB in 100 frames
 SLEEP_S = 0.002
@@ -56,10 +57,12 @@ def wrong_resize_mode(patch: pytest.MonkeyPatch) -> None:
 
 
 def channel_swap(patch: pytest.MonkeyPatch) -> None:
-    def swapped(frame_bgr: _Image, size_hw: tuple[int, int], how: Fit) -> _Image:
-        return np.ascontiguousarray(fit.fit_frame(frame_bgr, size_hw, how)[..., ::-1])
+    def swapped(
+        frame_bgr: _Image, size_hw: tuple[int, int], how: Fit, shown_hw: tuple[int, int] | None
+    ) -> _Image:
+        return np.ascontiguousarray(fit.fit_frame(frame_bgr, size_hw, how, shown_hw)[..., ::-1])
 
-    patch.setattr(accuracy, "fit_frame", swapped)
+    patch.setattr(photograph, "fit_frame", swapped)
 
 
 def crop_off_by_one(patch: pytest.MonkeyPatch) -> None:
@@ -68,7 +71,7 @@ def crop_off_by_one(patch: pytest.MonkeyPatch) -> None:
     def shifted(saliency: NDArray[np.float32], window: fit.Window) -> NDArray[np.float32]:
         return fit.crop_map(np.roll(saliency, -1, axis=0), window)
 
-    patch.setattr(accuracy, "crop_map", shifted)
+    patch.setattr(photograph, "crop_map", shifted)
 
 
 def cast_pairs(model: onnx.ModelProto) -> None:

@@ -16,9 +16,9 @@ from ..runtime.contract import METADATA_KEY
 from ..runtime.engines.engine import Engine
 from ..runtime.engines.ort_engine import OrtEngine
 from ..runtime.engines.ort_session import open_session
+from ..runtime.engines.photograph import saliency_of
 from ..runtime.errors import ArtifactError, ContractError
 from ..runtime.fit import resize
-from .predict import saliency_of
 from .readers import read_photo
 from .readers.pixels import images_in
 from .samples import Dataset, Sample

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from ..runtime import metrics
 from ..runtime.engines.engine import Engine
+from ..runtime.engines.photograph import saliency_of
 from ..runtime.errors import ArtifactError, InputError
 from .baselines import CentrePrior, FixationPool, on_grid, split_observers
 from .fixation_map import fixation_map
-from .predict import saliency_of
 from .read_sample import SIGMA_OF_WIDTH
 from .readers import read_map, read_photo
 from .samples import Dataset, Fixations, Sample

@@ -72,6 +72,7 @@ def backends() -> tuple[Backend, ...]:
 
 
 def _onnxruntime(level: str, path: Path) -> Runner:
+    """Open it as anyone would: `open_session` sets for itself what is optimised, and fuses no Q/DQ nodes."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -7,7 +7,7 @@ whose scales are those of photographs, is its own reference there: it must be th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from ...runtime.bundle import Bundle
 from ...runtime.contract import Contract, Precision
 from ...runtime.errors import ParityError
 from ...runtime.golden import GoldenFrames
+from ..engines.engine_step import Say
 from ..frames import FrameSet, in_batches
 from ..parity import Parity, compare
 from .backends import Backend, Runner, backends
@@ -27,7 +28,6 @@ from .odd_frames import odd_frames
 if TYPE_CHECKING:
     from ..layer_error import LayerError
 
-Say = Callable[[str], None]
 MOST_AT_ONCE = 4
 LAYER_SQNR_DB: Mapping[Precision, float] = {"fp16": 40.0, "int8": 10.0}
 """What a sound node keeps of the fp32 graph's values; half rounds to about 70 dB, int8 to 20 and more."""

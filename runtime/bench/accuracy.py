@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.engine import Engine
-from ..fit import crop_map, fit_frame, window_of
+from ..engines.photograph import infer_one, saliency_of
 from ..golden import GoldenFrames
 from ..metrics import cc
 from .pictures import check_pictures, synthetic_picture
@@ -55,7 +55,7 @@ def hold_against_golden(engine: Engine, golden: GoldenFrames) -> Golden:
     """Compute the maps of the golden frames, and compare the worst of them."""
     differences, correlations = [], []
     for frame, expected in zip(golden.pixels, golden.maps, strict=True):
-        found = _map_of(engine, frame)
+        found = infer_one(engine, frame)
         differences.append(np.abs(found.astype(np.float64) - expected))
         correlations.append(cc(found, expected))
     return Golden(
@@ -72,22 +72,9 @@ def sample_maps(engine: Engine, golden: GoldenFrames | None) -> Mapping[str, Map
         engine: what makes maps.
         golden: the pictures are made of its first frame; without it, of a drawn one.
     """
-    contract = engine.contract
-    frame = golden.pixels[0] if golden else synthetic_picture(contract.size_hw)
-    samples = {}
-    for name, picture in check_pictures(frame).items():
-        frame_hw = (picture.shape[0], picture.shape[1])
-        fitted = fit_frame(picture, contract.size_hw, contract.fit)
-        window = window_of(frame_hw, contract.size_hw, contract.fit)
-        samples[name] = _sample_of(crop_map(_map_of(engine, fitted), window))
-    return samples
-
-
-def _map_of(engine: Engine, fitted: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Compute the map of one frame at the network's size, by the smallest batch."""
-    maps = engine.infer(np.repeat(fitted[np.newaxis], engine.contract.batch[0], axis=0))
-    first: NDArray[np.float32] = maps[0]
-    return first
+    frame = golden.pixels[0] if golden else synthetic_picture(engine.contract.size_hw)
+    pictures = check_pictures(frame)
+    return {name: _sample_of(saliency_of(engine, picture)) for name, picture in pictures.items()}
 
 
 def _sample_of(saliency: NDArray[np.float32]) -> MapSample:

@@ -19,6 +19,7 @@ from ..golden import GoldenFrames
 from ..metrics import cc, kldiv
 from ..tolerances import TOLERANCES, Tolerance
 from .engine import Engine
+from .photograph import infer_one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,10 +145,9 @@ def _frames_for(engine: Engine, path: Path) -> GoldenFrames:
 def _compared(
     engine: Engine, name: str, frame: NDArray[np.uint8], reference: NDArray[np.float32]
 ) -> GoldenFrame:
-    """Run one frame; an engine whose smallest batch is above 1 gets it so many times."""
-    batch = np.repeat(frame[np.newaxis], engine.contract.batch[0], axis=0)
+    """Run one frame, and time it."""
     start_s = time.perf_counter()
-    found = engine.infer(batch)[0]
+    found = infer_one(engine, frame)
     latency_ms = (time.perf_counter() - start_s) * 1e3
     if not np.isfinite(found).all():
         return GoldenFrame(name=name, max_abs=np.inf, cc=0.0, kldiv=np.inf, latency_ms=latency_ms)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.engine import Engine
+from ..engines.photograph import saliency_of
 from ..errors import SaliencyError
-from ..fit import crop_map, fit_frame, window_of
 from ..video.frame import Frame, Result
 from .options import WebOptions
 from .pulse import Pulse
@@ -188,7 +188,4 @@ class Hub:
 
 def _levels_by(engine: Engine, frame: Frame) -> NDArray[np.uint8]:
     """Compute a frame's map with another engine, in levels of 0 to 255."""
-    contract = engine.contract
-    fitted = fit_frame(frame.image_bgr, contract.size_hw, contract.fit)
-    values = engine.infer(np.repeat(fitted[np.newaxis], contract.batch[0], axis=0))[0]
-    return levels_of(crop_map(values, window_of(frame.size_hw, contract.size_hw, contract.fit)))
+    return levels_of(saliency_of(engine, frame.image_bgr))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.agreement import correlation, divergence
 from ..runtime.contract import Precision
 from ..runtime.errors import ParityError
-from ..runtime.metrics import cc, kldiv
 from ..runtime.progress import progress
 from ..runtime.tolerances import TOLERANCES, Tolerance
 
@@ -45,7 +45,7 @@ class Agreement:
 
     def keeps(self, tolerance: Tolerance) -> bool:
         """Tell whether it lies within a tolerance."""
-        return self.max_abs <= tolerance.max_abs and self.cc >= tolerance.min_cc
+        return tolerance.allows(max_abs=self.max_abs, cc=self.cc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +166,8 @@ def agreement(found: NDArray[np.float32], reference: NDArray[np.float32]) -> Agr
         max_abs=float(difference.max()),
         mean_abs=float(difference.mean()),
         sqnr_db=_sqnr_db(reference, difference),
-        cc=_correlation(found, reference),
-        kldiv=max(0.0, kldiv(found, reference)),  # rounding may take it below
+        cc=correlation(found, reference),
+        kldiv=divergence(found, reference),
         peak_shift_cells=peak_shift(found, reference),
     )
 
@@ -185,11 +185,6 @@ def peak_shift(found: NDArray[np.float32], reference: NDArray[np.float32]) -> fl
     row, column = np.unravel_index(int(found.argmax()), found.shape)
     peak = np.argwhere(reference >= reference.max() - PEAK_TIE)
     return float(np.hypot(*(peak - (row, column)).T).min())
-
-
-def _correlation(found: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-    """Correlate; unlike for the metric, two constant maps agree."""
-    return 1.0 if np.ptp(found) == np.ptp(reference) == 0 else cc(found, reference)
 
 
 def _sqnr_db(reference: NDArray[np.float32], difference: NDArray[np.float64]) -> float:

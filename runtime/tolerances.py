@@ -18,6 +18,10 @@ class Tolerance:
     max_abs: float
     min_cc: float
 
+    def allows(self, *, max_abs: float, cc: float) -> bool:
+        """Tell whether a frame's figures lie within it."""
+        return max_abs <= self.max_abs and cc >= self.min_cc
+
 
 TOLERANCES: Mapping[str, Tolerance] = {
     "fp32": Tolerance(max_abs=1e-4, min_cc=0.99999),

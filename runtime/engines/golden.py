@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..agreement import correlation, divergence
 from ..errors import ArtifactError, ParityError
 from ..golden import GoldenFrames
-from ..metrics import cc, kldiv
 from ..tolerances import TOLERANCES, Tolerance
 from .engine import Engine
 from .photograph import infer_one
@@ -42,7 +42,7 @@ class GoldenFrame:
 
     def keeps(self, tolerance: Tolerance) -> bool:
         """Tell whether it lies within a tolerance."""
-        return self.max_abs <= tolerance.max_abs and self.cc >= tolerance.min_cc
+        return tolerance.allows(max_abs=self.max_abs, cc=self.cc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +154,7 @@ def _compared(
     return GoldenFrame(
         name=name,
         max_abs=float(np.abs(found.astype(np.float64) - reference).max()),
-        cc=1.0 if np.ptp(found) == np.ptp(reference) == 0 else cc(found, reference),
-        kldiv=max(0.0, kldiv(found, reference)),  # rounding may take it below
+        cc=correlation(found, reference),
+        kldiv=divergence(found, reference),
         latency_ms=latency_ms,
     )

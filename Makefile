@@ -50,7 +50,8 @@ ranges: $(READY) ## take the activation ranges of the shipped weights anew: make
 # Packages that go with no other: the runtime's calls are held against the interfaces of these versions.
 api: $(API)
 .cache/api/%: tests/api/%.txt | $(LOCKED)
-	@$(PIP) --no-deps --require-hashes --target $@ -r $< 2> .cache/api/$*.log \
+	@mkdir -p $(@D)
+	@$(PIP) --no-deps --require-hashes --target $@ -r $< 2> $@.log \
 		|| echo "no $* for this machine: the tests that compare with it will be skipped"
 	@mkdir -p $@ && touch $@
 

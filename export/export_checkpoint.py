@@ -93,11 +93,19 @@ class _Measuring:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Graphs:
-    """What was made of a checkpoint: its graphs by precision, and why some fp16 nodes stay fp32."""
+    """What was made of a checkpoint.
+
+    Attributes:
+        contract: of the fp32 graph.
+        models: graphs by precision.
+        kept_fp32: why some nodes of the fp16 graph stay fp32, by the node's name.
+        rounded: the fp16 graph as a device shows it, its rounding written out; None without an fp16 graph.
+    """
 
     contract: Contract
     models: Mapping[Precision, onnx.ModelProto]
     kept_fp32: Mapping[str, str]
+    rounded: onnx.ModelProto | None
 
 
 def export_checkpoint(plan: ExportPlan, say: Say) -> Exported:
@@ -189,8 +197,8 @@ def _report_material(
 def _as_measured(graphs: _Graphs, int8: Int8Step | None) -> dict[Precision, onnx.ModelProto]:
     """Give the graphs beside fp32 with fp16's rounding written out, as a device shows it."""
     found: dict[Precision, onnx.ModelProto] = {}
-    if "fp16" in graphs.models:
-        found["fp16"] = rounded_as_fp16(graphs.models["fp32"], graphs.kept_fp32)
+    if graphs.rounded is not None:
+        found["fp16"] = graphs.rounded
     if int8 is not None and int8.search.measured is not None:
         found["int8"] = int8.search.measured
     return found
@@ -202,9 +210,8 @@ def _int8(checkpoint: Checkpoint, graphs: _Graphs, plan: ExportPlan, cache_file:
 
     fp32 = graphs.models["fp32"]
     bodies = Int8Graphs(fp32=fp32, body=fp32, rounded=fp32)
-    if plan.opset >= DEFAULT_OPSET:
-        rounded = rounded_as_fp16(fp32, graphs.kept_fp32)
-        bodies = Int8Graphs(fp32=fp32, body=graphs.models["fp16"], rounded=rounded)
+    if plan.opset >= DEFAULT_OPSET and graphs.rounded is not None:
+        bodies = Int8Graphs(fp32=fp32, body=graphs.models["fp16"], rounded=graphs.rounded)
     return make_int8(checkpoint, graphs.contract, bodies, plan.int8, cache_file)
 
 
@@ -239,12 +246,15 @@ def _graphs(
     contract: Contract, fp32: onnx.ModelProto, scan: RangeScan, precisions: Sequence[Precision]
 ) -> _Graphs:
     """Make the other graphs from the fp32 one and its ranges."""
-    models: dict[Precision, onnx.ModelProto] = {"fp32": fp32}
-    kept: dict[str, str] = {}
-    if {"fp16", "int8"} & set(precisions):
-        kept = kept_fp32(fp32, scan)
-        models["fp16"] = fp16_from_fp32(fp32, kept)
-    return _Graphs(contract=contract, models=models, kept_fp32=kept)
+    if not {"fp16", "int8"} & set(precisions):
+        return _Graphs(contract=contract, models={"fp32": fp32}, kept_fp32={}, rounded=None)
+    kept = kept_fp32(fp32, scan)
+    return _Graphs(
+        contract=contract,
+        models={"fp32": fp32, "fp16": fp16_from_fp32(fp32, kept)},
+        kept_fp32=kept,
+        rounded=rounded_as_fp16(fp32, kept),
+    )
 
 
 def _parities(graphs: _Graphs, measuring: _Measuring) -> list[Parity]:
@@ -252,9 +262,8 @@ def _parities(graphs: _Graphs, measuring: _Measuring) -> list[Parity]:
     found = [
         _parity(graphs.contract, precision, model, measuring) for precision, model in graphs.models.items()
     ]
-    if "fp16" in graphs.models:
-        rounded = rounded_as_fp16(graphs.models["fp32"], graphs.kept_fp32)
-        found.append(_parity(graphs.contract, "fp16", rounded, measuring, rounded=True))
+    if graphs.rounded is not None:
+        found.append(_parity(graphs.contract, "fp16", graphs.rounded, measuring, rounded=True))
     return found
 
 

@@ -27,7 +27,7 @@ demo: $(READY) ## export to fp16 ONNX and a TensorRT-RTX engine, then overlay a 
 	@mkdir -p demo
 	$(BIN)/saliency-export --fp16 --engine auto --output $(BUNDLE)
 	$(BIN)/saliency-run $(BUNDLE) $(CLIP) --precision fp16 --output $(OVERLAY) --json demo/report.json
-	@printf '\n'; printf '%s\n' "overlay  $(OVERLAY)" "bundle   $(BUNDLE)" "report   demo/report.json"
+	@printf '\n'; printf '%s\n' "overlay  $(OVERLAY)" "bundle   $(BUNDLE)" "page     $(BUNDLE)/report.html" "timings  demo/report.json"
 
 test: $(READY) api ## run all tests, the house's (ruff, mypy, packaging) among them
 	$(BIN)/python -m pytest

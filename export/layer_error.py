@@ -19,6 +19,7 @@ from ..runtime.contract import INPUT_NAME, Contract
 from ..runtime.errors import ArtifactError
 from ..runtime.progress import progress
 from .frames import in_batches
+from .int8.equalise import equalised, octaves_of
 from .ort_session import cpu_session
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def layer_errors(
 
     Args:
         fp32: the fp32 graph; it stays as it is.
-        other: a graph made from it, fp16 or with Q/DQ nodes; nodes are matched by their names.
+        other: a graph made from it, fp16 or with Q/DQ nodes; nodes are matched by their names, and where
+            its channels are enlarged, so are the fp32 graph's.
         contract: the fp32 graph's.
         pixels: (K, H, W, 3) BGR, at the network's size.
 
@@ -80,6 +82,7 @@ def layer_errors(
         ArtifactError: the graphs have no node in common.
         BackendError: ONNX Runtime refuses a graph.
     """
+    fp32 = equalised(fp32, octaves_of(other))
     pairs = _matched(fp32, other)
     if not pairs:
         raise ArtifactError("the graphs have no node in common. Compare graphs of one checkpoint")

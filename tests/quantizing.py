@@ -21,7 +21,7 @@ from saliency_edge.export.int8.gate import Gate
 from saliency_edge.export.int8.layers import ConvLayer, conv_layers
 from saliency_edge.export.int8.quantize import Int8Conv
 from saliency_edge.export.int8.results import GateLimits
-from saliency_edge.export.int8.search import Int8Source
+from saliency_edge.export.int8.start import Int8Source
 from saliency_edge.export.range_scan import scan_ranges
 from saliency_edge.export.rounding import rounded_as_fp16
 from saliency_edge.export.to_fp16 import fp16_from_fp32, kept_fp32

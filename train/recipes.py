@@ -75,6 +75,14 @@ RECIPES: dict[str, Recipe] = {
         distilled=5,
         config=FitConfig(steps=1300, learning_rate=3e-4, warmup=50, ema=0.997, validate_every=100),
     ),
+    # Once more from the top of the learning rate, with MLNet among the teachers.
+    "deep_half_final": replace(
+        _DEEP,
+        sizes_hw=((240, 320),),
+        real=3,
+        distilled=5,
+        config=FitConfig(steps=2000, learning_rate=3e-4, warmup=50, ema=0.998, validate_every=200),
+    ),
 }
 
 

@@ -36,8 +36,7 @@ class Measure:
         mean_error: (O,) of the output's channels, before the ReLU: what a corrected bias takes away.
         cc_alone: smallest correlation of the maps with those of the fp32 graph.
         kldiv_alone: largest divergence from them.
-        outlier_channel: of its input, the one that reaches furthest.
-        outlier_ratio: how many times as far as the median channel.
+        reach: (I,) largest absolute value of its input's channels.
     """
 
     observer: Observer
@@ -46,16 +45,16 @@ class Measure:
     mean_error: tuple[float, ...]
     cc_alone: float
     kldiv_alone: float
-    outlier_channel: int
-    outlier_ratio: float
+    reach: tuple[float, ...]
 
     def outlier(self) -> str:
-        """Name a channel that stands out; empty where none does."""
-        if self.outlier_ratio < _OUTLIER_RATIO:
+        """Name a channel of its input that stands out; empty where none does."""
+        reach = np.array(self.reach)
+        median = float(np.median(reach[reach > 0])) if (reach > 0).any() else 1.0
+        ratio = float(reach.max()) / median
+        if ratio < _OUTLIER_RATIO:
             return ""
-        return (
-            f"channel {self.outlier_channel} of its input reaches {self.outlier_ratio:.0f} times the median"
-        )
+        return f"channel {reach.argmax()} of its input reaches {ratio:.0f} times the median"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +73,7 @@ def measure_layers(
     ranges: Mapping[str, TensorRange],
     frames: NDArray[np.uint8],
     cache: SearchCache,
+    label: str = "",
 ) -> dict[str, Measure]:
     """Quantise each convolution alone, at the threshold of each observer, and follow the best to the map.
 
@@ -83,19 +83,21 @@ def measure_layers(
         ranges: of the activations that they read, by the tensor's name.
         frames: (K, H, W, 3) BGR, at the network's size.
         cache: of this search.
+        label: what tells these measurements from others of it.
 
     Returns:
         The measures by the node's name.
     """
-    is_known = all(layer.node in cache for layer in layers)
+    is_known = all(f"{label}{layer.node}" in cache for layer in layers)
     captured = [] if is_known else segments.capture(frames)
     found: dict[str, Measure] = {}
     with progress("int8: layers tried alone", len(layers)) as advance:
         for layer in layers:
             values = cache.once(
-                layer.node, partial(_measured, segments, layer, ranges[layer.tensor], captured)
+                f"{label}{layer.node}", partial(_measured, segments, layer, ranges[layer.tensor], captured)
             )
-            found[layer.node] = Measure(**{**values, "mean_error": tuple(values["mean_error"])})
+            lists = {name: tuple(values[name]) for name in ("mean_error", "reach")}
+            found[layer.node] = Measure(**{**values, **lists})
             advance()
     return found
 
@@ -112,7 +114,7 @@ def _measured(
     )
     maps = segments.finish(layer, best.outputs, captured)
     found = [agreement(own, frame[OUTPUT_NAME][0]) for own, frame in zip(maps, captured, strict=True)]
-    channel, ratio = _outlier(captured, layer.tensor)
+    reach = np.max([np.abs(frame[layer.tensor]).max(axis=(0, 2, 3)) for frame in captured], axis=0)
     measure = Measure(
         observer=best.observer,
         threshold=best.threshold,
@@ -120,8 +122,7 @@ def _measured(
         mean_error=tuple(float(error) for error in errors),
         cc_alone=min(frame.cc for frame in found),
         kldiv_alone=max(frame.kldiv for frame in found),
-        outlier_channel=channel,
-        outlier_ratio=ratio,
+        reach=tuple(float(largest) for largest in reach),
     )
     return asdict(measure)
 
@@ -170,10 +171,3 @@ def _relative_noise(outputs: Sequence[Floats], exact: Sequence[Floats]) -> float
             float(np.sum(noise**2, dtype=np.float64) / max(np.sum(signal**2, dtype=np.float64), 1e-30))
         )
     return float(np.mean(ratios))
-
-
-def _outlier(captured: Sequence[Captured], tensor: str) -> tuple[int, float]:
-    """Find the channel that reaches furthest, and how far it stands out of the median one."""
-    reach = np.max([np.abs(frame[tensor]).max(axis=(0, 2, 3)) for frame in captured], axis=0)
-    median = float(np.median(reach[reach > 0])) if (reach > 0).any() else 1.0
-    return int(reach.argmax()), float(reach.max()) / median

@@ -4,51 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...calib.ranges import ActivationRanges
 from ..frames import FrameSet
-from ..ort_session import ort_maps
-from ..parity import Parity, agreement
+from ..parity import Parity
 from ..temporal import TemporalParity
-from .decisions import by_harm, decisions, hurting
+from .decisions import by_harm, decisions
 from .gate import Gate
 from .layers import conv_layers, total_macs
-from .measure import measure_layers
 from .options import SearchBudget
 from .quantize import quantize
-from .recipe import Recipe, recipe_of
-from .results import Int8Result, ParetoPoint, gate_figures
+from .recipe import Recipe
+from .results import Int8Result, ParetoPoint
 from .search_cache import SearchCache
-from .segments import Segments
+from .start import Int8Source, start_of
 from .steadiness import steadied
 from .trials import Trials
 
 if TYPE_CHECKING:
     import onnx
 
-BIAS_CORRECTION = "bias correction"
 _EXTRA_SETS = 1
 """Sets beyond the cheapest one that are measured for the Pareto front."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Int8Source:
-    """What int8 graphs are made from.
-
-    Attributes:
-        fp32: the fp32 graph.
-        body: the graph that gets Q/DQ nodes: typed fp16, or fp32.
-        rounded: the same with the body's rounding written out, to be measured in ONNX Runtime.
-        ranges: of the fp32 graph's activations; they were checked against it.
-    """
-
-    fp32: onnx.ModelProto
-    body: onnx.ModelProto
-    rounded: onnx.ModelProto
-    ranges: ActivationRanges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,13 +67,10 @@ def search_int8(
     probes = FrameSet(names=probes.names[: budget.frames], pixels=probes.pixels[: budget.frames])
     layers = conv_layers(source.fp32)
     allowed = [layer for layer in layers if layer.refused is None]
-    segments = Segments(source.fp32, gate.contract, allowed)
-    measures = measure_layers(segments, allowed, source.ranges.tensors, probes.pixels, cache)
-    recipe = recipe_of(source.fp32, segments, allowed, measures)
-    broken = hurting(recipe, gate.limits)
-    recipe = replace(recipe, corrects_bias=_correction_pays(source, recipe, broken, gate, probes, cache))
-    trials = Trials(source.rounded, total_macs(source.fp32), recipe, gate, cache, budget.sets)
-    cheapest = _cheapest(trials, recipe, broken)
+    start = start_of(source, gate, allowed, probes, cache)
+    recipe = start.recipe
+    trials = Trials(start.source.rounded, total_macs(source.fp32), recipe, gate, cache, budget.sets)
+    cheapest = _cheapest(trials, recipe, start.broken)
     chosen, temporal = steadied(trials, recipe, cheapest, source.fp32, gate.contract)
     _widen(trials, recipe, chosen)
     kept = frozenset(chosen.kept_nodes)
@@ -104,7 +81,7 @@ def search_int8(
         int8_macs_share=chosen.int8_macs_share,
         layers=decisions(layers, recipe, gate.limits, kept, kept - set(cheapest.kept_nodes)),
         pareto=tuple(trials.points),
-        repairs=(BIAS_CORRECTION,) if recipe.corrects_bias else (),
+        repairs=start.repairs,
         ranges=_ranges_json(source.ranges),
         parity=Parity(precision="int8", frames=trials.agreements(kept), rounded=True),
         passes=len(trials.points),
@@ -112,33 +89,8 @@ def search_int8(
     )
     if not chosen.passed:
         return Int8Search(result=result, model=None, measured=None, temporal=None)
-    model = quantize(source.body, recipe.convs(kept))
+    model = quantize(start.source.body, recipe.convs(kept))
     return Int8Search(result=result, model=model, measured=trials.graph(kept), temporal=temporal)
-
-
-def _correction_pays(
-    source: Int8Source,
-    recipe: Recipe,
-    kept: Set[str],
-    gate: Gate,
-    probes: FrameSet,
-    cache: SearchCache,
-) -> bool:
-    """Try a set with and without corrected biases on the probes, against the fp32 graph."""
-
-    def measure() -> dict[str, bool]:
-        exact = ort_maps(source.fp32, gate.contract, probes.pixels)
-        found = []
-        for corrects in (False, True):
-            model = quantize(source.rounded, replace(recipe, corrects_bias=corrects).convs(kept))
-            maps = ort_maps(model, gate.contract, probes.pixels)
-            agreements = {
-                name: agreement(*pair) for name, *pair in zip(probes.names, maps, exact, strict=True)
-            }
-            found.append(gate_figures(agreements).kldiv_mean)
-        return {"pays": found[1] < found[0]}
-
-    return bool(cache.once(BIAS_CORRECTION, measure)["pays"])
 
 
 def _cheapest(trials: Trials, recipe: Recipe, hurting: Set[str]) -> ParetoPoint:

@@ -24,8 +24,9 @@ from ..parity import reference_maps
 from .gate import Gate
 from .gate_frames import shipped_gate_frames, shipped_probes, unseen
 from .options import Int8Options
-from .search import Int8Search, Int8Source, search_int8
+from .search import Int8Search, search_int8
 from .search_cache import SearchCache
+from .start import Int8Source
 
 if TYPE_CHECKING:
     import onnx
@@ -37,13 +38,13 @@ MOST_FRAMES = 512
 MOST_GATE_FRAMES = 24
 _GATE_SHARE = 0.25
 _FEWEST_FRAMES = 16
-_METHOD = 3
+_METHOD = 4
 """Counts up when what is measured changes: a search that was stopped goes on by its own rules only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Int8Graphs:
-    """What the int8 step starts from; see `search.Int8Source`."""
+    """What the int8 step starts from; see `start.Int8Source`."""
 
     fp32: onnx.ModelProto
     body: onnx.ModelProto

@@ -23,6 +23,7 @@ from .parity import Parity, compare, reference_maps
 from .range_scan import RangeScan, scan_ranges
 from .report.gather import Material, report_bundle
 from .rounding import rounded_as_fp16
+from .speed import measure_speed
 from .summary import INT8_REMEDY, contract_line, files_line, gate_lines, parity_lines, range_line
 from .to_fp16 import fp16_from_fp32, kept_fp32
 from .to_onnx import contract_of, onnx_from_checkpoint
@@ -126,10 +127,15 @@ def export_checkpoint(plan: ExportPlan, say: Say) -> Exported:
     check_output(output)
     check_plan(plan.precisions, plan.engines)
     with atomic_folder(output) as folder:
-        manifest = _fill(folder, checkpoint, plan, _cache_file(output), say)
+        material = _fill(folder, checkpoint, plan, _cache_file(output), say)
+        manifest = material.manifest
         reports = build_all(folder, _made(plan.precisions, manifest), plan.engines, say)
         if not reports and plan.engines.flavour == "auto":
             say(f"no engine built: {why_none(plan.engines)}")
+        speed = measure_speed(folder) if "int8" in manifest["models"] else None
+        if speed is not None:
+            say(speed.sentence())
+        report_bundle(folder, replace(material, speed=speed))
     say(files_line(output, manifest))
     if plan.precisions == ("int8",) and "int8" not in manifest["models"]:
         raise ParityError(f"{output} holds fp16 alone: no int8 graph keeps the gate. {INT8_REMEDY}")
@@ -137,10 +143,8 @@ def export_checkpoint(plan: ExportPlan, say: Say) -> Exported:
     return Exported(bundle=output, manifest=manifest, engines=engines)
 
 
-def _fill(
-    folder: Path, checkpoint: Checkpoint, plan: ExportPlan, cache_file: Path, say: Say
-) -> dict[str, Any]:
-    """Make the graphs, measure them, and write the bundle's files."""
+def _fill(folder: Path, checkpoint: Checkpoint, plan: ExportPlan, cache_file: Path, say: Say) -> Material:
+    """Make the graphs, measure them, and write the bundle's files; give what the report is made from."""
     contract = contract_of(checkpoint, plan.batch)
     say(contract_line(contract, plan.weights, plan.opset))
     fp32 = onnx_from_checkpoint(checkpoint, plan.batch, plan.opset)
@@ -167,8 +171,7 @@ def _fill(
         scan=scan, kept_fp32=graphs.kept_fp32, parities=parities, int8=result, temporal=temporal
     )
     manifest = write_manifest(folder, contract, checkpoint, measured)
-    report_bundle(folder, _report_material(manifest, measured, graphs, measuring, int8))
-    return manifest
+    return _report_material(manifest, measured, graphs, measuring, int8)
 
 
 def _report_material(

@@ -134,7 +134,6 @@ class ParetoPoint:
         kept_nodes: convolutions left in float.
         figures: of its maps.
         passed: whether the gate let it through.
-        latency_ms: measured on the target; None where it is not at hand.
     """
 
     step: str
@@ -142,7 +141,6 @@ class ParetoPoint:
     kept_nodes: tuple[str, ...]
     figures: GateFigures
     passed: bool
-    latency_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from ..frames import FrameSet
 from ..int8.results import Int8Result, ParetoPoint
 from ..layer_error import LayerError
 from ..parity import agreement
+from ..speed import Speed
 from ..temporal import TemporalParity
 from .layers import layer_rows
 from .verdict import verdict
@@ -57,6 +58,7 @@ class Findings:
         ranges: that int8 was calibrated with; None as above.
         audit: of the calibration frames; None where they are not at hand, as with the shipped ranges.
         temporal: parity on a clip; None where it was not measured.
+        speed: of int8 beside fp16 on this machine; None without int8.
     """
 
     contract: Contract
@@ -67,6 +69,7 @@ class Findings:
     ranges: ActivationRanges | None = None
     audit: FramesAudit | None = None
     temporal: TemporalParity | None = None
+    speed: Speed | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give the figures as plain JSON values; the same findings give the same values."""
@@ -89,6 +92,7 @@ class Findings:
             },
             "pareto": self.int8.to_json()["pareto"] if self.int8 else [],
             "temporal": self.temporal.to_json() if self.temporal else None,
+            "speed": {**self.speed.to_json(), "sentence": _sentence(self.speed)} if self.speed else None,
             "calibration": self._calibration(),
             "lineage": self._lineage(),
         }
@@ -136,6 +140,11 @@ class Findings:
     def _lineage(self) -> dict[str, Any]:
         names = ("models", "golden", "lineage", "tools")
         return {name: self.manifest[name] for name in names}
+
+
+def _sentence(speed: Speed) -> str:
+    text = speed.sentence()
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _agreement_json(found: NDArray[np.float32], reference: NDArray[np.float32]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from ..frames import FrameSet
 from ..int8.results import Int8Result
 from ..layer_error import layer_errors
 from ..ort_session import ort_maps
+from ..speed import Speed
 from ..temporal import TemporalParity
 from .findings import Findings, ShownMaps
 from .page import write_report
@@ -42,6 +43,7 @@ class Material:
         ranges: that it was calibrated with; None as above.
         audit: of the calibration frames; None where they are not at hand.
         temporal: parity on a clip; None where it was not measured.
+        speed: of int8 beside fp16 on this machine; None without int8.
     """
 
     contract: Contract
@@ -54,6 +56,7 @@ class Material:
     ranges: ActivationRanges | None = None
     audit: FramesAudit | None = None
     temporal: TemporalParity | None = None
+    speed: Speed | None = None
 
 
 def report_bundle(folder: Path, material: Material) -> None:
@@ -84,6 +87,7 @@ def report_bundle(folder: Path, material: Material) -> None:
         ranges=material.ranges,
         audit=material.audit,
         temporal=material.temporal,
+        speed=material.speed,
     )
     write_report(folder, findings)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,13 @@ from ..parity import Parity
 from ..temporal import TemporalParity
 from .decisions import by_harm, decisions
 from .gate import Gate
-from .layers import conv_layers, total_macs
+from .layers import ConvLayer, conv_layers, total_macs
 from .options import SearchBudget
 from .quantize import quantize
 from .recipe import Recipe
 from .results import Int8Result, ParetoPoint
 from .search_cache import SearchCache
-from .start import Int8Source, start_of
+from .start import Int8Source, Start, equalised_start, plain_start
 from .steadiness import steadied
 from .trials import Trials
 
@@ -51,7 +51,9 @@ class Int8Search:
 def search_int8(
     source: Int8Source, gate: Gate, probes: FrameSet, budget: SearchBudget, cache: SearchCache
 ) -> Int8Search:
-    """Measure each layer alone, then keep as few in float as the gate needs, and no more than a clip does.
+    """Measure each layer alone, then keep as few in float as the gate and a clip need.
+
+    Where layers have to stay, the same is tried with channels equalised, and the cheaper set is taken.
 
     Args:
         source: the graphs.
@@ -67,30 +69,79 @@ def search_int8(
     probes = FrameSet(names=probes.names[: budget.frames], pixels=probes.pixels[: budget.frames])
     layers = conv_layers(source.fp32)
     allowed = [layer for layer in layers if layer.refused is None]
-    start = start_of(source, gate, allowed, probes, cache)
-    recipe = start.recipe
-    trials = Trials(start.source.rounded, total_macs(source.fp32), recipe, gate, cache, budget.sets)
-    cheapest = _cheapest(trials, recipe, start.broken)
-    chosen, temporal = steadied(trials, recipe, cheapest, source.fp32, gate.contract)
-    _widen(trials, recipe, chosen)
+    plain = plain_start(source, gate, allowed, probes, cache)
+    searches = [_search(plain, source, gate, cache, budget.sets)]
+    left = searches[0].trials.left
+    if left and not searches[0].is_clean:
+        searches.append(_search(equalised_start(plain, gate, probes, cache), source, gate, cache, left))
+    best = max(searches, key=lambda search: search.worth)
+    _widen(best.trials, best.start.recipe, best.chosen)
+    points = [point for search in searches for point in search.trials.points]
+    result = _result(best, layers, gate, points, time.monotonic() - start_s)
+    if not result.passed:
+        return Int8Search(result=result, model=None, measured=None, temporal=None)
+    kept = frozenset(best.chosen.kept_nodes)
+    model = quantize(best.start.source.body, best.start.recipe.convs(kept))
+    return Int8Search(result=result, model=model, measured=best.trials.graph(kept), temporal=best.temporal)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Search:
+    """What came of one start.
+
+    Attributes:
+        start: where it began.
+        trials: the sets that were tried.
+        cheapest: the one that the gate asks for.
+        chosen: the same, or one that moves less.
+        temporal: how it moves; None where it does not pass.
+    """
+
+    start: Start
+    trials: Trials
+    cheapest: ParetoPoint
+    chosen: ParetoPoint
+    temporal: TemporalParity | None
+
+    @property
+    def is_steady(self) -> bool:
+        return self.temporal is not None and not self.temporal.shimmers("int8")
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether no layer stays float but those that nothing here could mend."""
+        return self.is_steady and set(self.chosen.kept_nodes) == self.start.broken
+
+    @property
+    def worth(self) -> tuple[bool, bool, float]:
+        return self.chosen.passed, self.is_steady, self.chosen.int8_macs_share
+
+
+def _search(start: Start, source: Int8Source, gate: Gate, cache: SearchCache, most: int) -> _Search:
+    trials = Trials(start, total_macs(source.fp32), gate, cache, most)
+    cheapest = _cheapest(trials, start.recipe, start.broken)
+    chosen, temporal = steadied(trials, start.recipe, cheapest, source.fp32, gate.contract)
+    return _Search(start=start, trials=trials, cheapest=cheapest, chosen=chosen, temporal=temporal)
+
+
+def _result(
+    best: _Search, layers: Sequence[ConvLayer], gate: Gate, points: Sequence[ParetoPoint], seconds: float
+) -> Int8Result:
+    chosen, start = best.chosen, best.start
     kept = frozenset(chosen.kept_nodes)
-    result = Int8Result(
+    return Int8Result(
         passed=chosen.passed,
         limits=gate.limits,
         figures=chosen.figures,
         int8_macs_share=chosen.int8_macs_share,
-        layers=decisions(layers, recipe, gate.limits, kept, kept - set(cheapest.kept_nodes)),
-        pareto=tuple(trials.points),
+        layers=decisions(layers, start.recipe, gate.limits, kept, kept - set(best.cheapest.kept_nodes)),
+        pareto=tuple(points),
         repairs=start.repairs,
-        ranges=_ranges_json(source.ranges),
-        parity=Parity(precision="int8", frames=trials.agreements(kept), rounded=True),
-        passes=len(trials.points),
-        seconds=time.monotonic() - start_s,
+        ranges=_ranges_json(start.source.ranges),
+        parity=Parity(precision="int8", frames=best.trials.agreements(kept), rounded=True),
+        passes=len(points),
+        seconds=seconds,
     )
-    if not chosen.passed:
-        return Int8Search(result=result, model=None, measured=None, temporal=None)
-    model = quantize(start.source.body, recipe.convs(kept))
-    return Int8Search(result=result, model=model, measured=trials.graph(kept), temporal=temporal)
 
 
 def _cheapest(trials: Trials, recipe: Recipe, hurting: Set[str]) -> ParetoPoint:

@@ -1,4 +1,4 @@
-"""Where the search starts: each layer measured alone, and the repairs that pay before any layer is kept."""
+"""Where the search starts: each layer measured alone, with weights as they are or with channels equalised."""
 
 from __future__ import annotations
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 BIAS_CORRECTION = "bias correction"
 EQUALISATION = "equalisation of channels"
-WORTH_MENDING = 0.1
-"""As a part of the gate's KLDiv: layers that do less harm than this, all together, are not equalised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,25 +56,27 @@ class Int8Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Where the search starts.
+    """Where a search starts.
 
     Attributes:
         source: the graphs, repaired.
         recipe: how their layers are quantised.
         broken: names of those that would break the gate alone, before any repair.
         repairs: what was done, in order.
+        label: what tells its measurements and sets from another start's.
     """
 
     source: Int8Source
     recipe: Recipe
     broken: frozenset[str]
     repairs: tuple[str, ...]
+    label: str = ""
 
 
-def start_of(
+def plain_start(
     source: Int8Source, gate: Gate, layers: Sequence[ConvLayer], probes: FrameSet, cache: SearchCache
 ) -> Start:
-    """Measure each layer alone, equalise channels and correct biases where that pays.
+    """Measure each layer alone, with the weights as they are; correct biases where that pays.
 
     Args:
         source: the graphs.
@@ -85,20 +85,21 @@ def start_of(
         probes: frames that decisions are taken on; they are none of the gate's.
         cache: of this search.
     """
-    recipe = _recipe(source, gate, layers, probes, cache)
-    broken = hurting(recipe, gate.limits)
-    repairs = []
-    if _harm(recipe, broken) > WORTH_MENDING * gate.limits.kldiv_mean:
-        octaves = _octaves(source, recipe, broken)
-        mended = source.equalised(octaves)
-        found = _recipe(mended, gate, layers, probes, cache, "equalised ")
-        if _harm(found, broken) < _harm(recipe, broken):
-            source, recipe = mended, found
-            repairs.append(EQUALISATION)
-    if _correction_pays(source, recipe, broken, gate, probes, cache):
-        recipe = replace(recipe, corrects_bias=True)
-        repairs.append(BIAS_CORRECTION)
-    return Start(source=source, recipe=recipe, broken=broken, repairs=tuple(repairs))
+    recipe = _recipe(source, gate, layers, probes, cache, "")
+    start = Start(source=source, recipe=recipe, broken=hurting(recipe, gate.limits), repairs=())
+    return _with_biases(start, gate, probes, cache)
+
+
+def equalised_start(plain: Start, gate: Gate, probes: FrameSet, cache: SearchCache) -> Start:
+    """Measure each layer alone with channels equalised, as `plain_start` does.
+
+    What breaks the gate alone is named, not hidden in the next layer's weights: what it reads stays.
+    """
+    label = "equalised: "
+    mended = plain.source.equalised(_octaves(plain))
+    recipe = _recipe(mended, gate, plain.recipe.layers, probes, cache, label)
+    start = Start(source=mended, recipe=recipe, broken=plain.broken, repairs=(EQUALISATION,), label=label)
+    return _with_biases(start, gate, probes, cache)
 
 
 def _recipe(
@@ -107,39 +108,26 @@ def _recipe(
     layers: Sequence[ConvLayer],
     probes: FrameSet,
     cache: SearchCache,
-    label: str = "",
+    label: str,
 ) -> Recipe:
     segments = Segments(source.fp32, gate.contract, layers)
     measures = measure_layers(segments, layers, source.ranges.tensors, probes.pixels, cache, label)
     return recipe_of(source.fp32, segments, layers, measures)
 
 
-def _harm(recipe: Recipe, broken: frozenset[str]) -> float:
-    """Sum up the divergences that the layers cause alone; those that stay float anyway cause none."""
-    return sum(measure.kldiv_alone for name, measure in recipe.measures.items() if name not in broken)
+def _octaves(plain: Start) -> Octaves:
+    measures = {name: found for name, found in plain.recipe.measures.items() if name not in plain.broken}
+    return choose_octaves(find_links(plain.source.fp32), plain.source.ranges.tensors, measures)
 
 
-def _octaves(source: Int8Source, recipe: Recipe, broken: frozenset[str]) -> Octaves:
-    """Choose octaves for what int8 layers read: what breaks the gate is named, not hidden in its weights."""
-    measures = {name: measure for name, measure in recipe.measures.items() if name not in broken}
-    return choose_octaves(find_links(source.fp32), source.ranges.tensors, measures)
-
-
-def _correction_pays(
-    source: Int8Source,
-    recipe: Recipe,
-    kept: frozenset[str],
-    gate: Gate,
-    probes: FrameSet,
-    cache: SearchCache,
-) -> bool:
-    """Try a set with and without corrected biases on the probes, against the fp32 graph."""
+def _with_biases(start: Start, gate: Gate, probes: FrameSet, cache: SearchCache) -> Start:
+    """Correct biases, if the maps of the probes come nearer to the fp32 graph's by it."""
 
     def measure() -> dict[str, bool]:
-        exact = ort_maps(source.fp32, gate.contract, probes.pixels)
+        exact = ort_maps(start.source.fp32, gate.contract, probes.pixels)
         found = []
-        for corrects in (False, True):
-            model = quantize(source.rounded, replace(recipe, corrects_bias=corrects).convs(kept))
+        for recipe in (start.recipe, corrected):
+            model = quantize(start.source.rounded, recipe.convs(start.broken))
             maps = ort_maps(model, gate.contract, probes.pixels)
             agreements = {
                 name: agreement(*pair) for name, *pair in zip(probes.names, maps, exact, strict=True)
@@ -147,4 +135,7 @@ def _correction_pays(
             found.append(gate_figures(agreements).kldiv_mean)
         return {"pays": found[1] < found[0]}
 
-    return bool(cache.once(BIAS_CORRECTION, measure)["pays"])
+    corrected = replace(start.recipe, corrects_bias=True)
+    if not cache.once(f"{start.label}{BIAS_CORRECTION}", measure)["pays"]:
+        return start
+    return replace(start, recipe=corrected, repairs=(*start.repairs, BIAS_CORRECTION))

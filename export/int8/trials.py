@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from ..parity import Agreement
 from .gate import Gate
 from .quantize import quantize
-from .recipe import Recipe
 from .results import ParetoPoint
 from .search_cache import SearchCache
+from .start import Start
 
 if TYPE_CHECKING:
     import onnx
@@ -19,20 +19,18 @@ if TYPE_CHECKING:
 class Trials:
     """What the gate says of sets of layers."""
 
-    def __init__(
-        self, rounded: onnx.ModelProto, macs: int, recipe: Recipe, gate: Gate, cache: SearchCache, most: int
-    ) -> None:
+    def __init__(self, start: Start, macs: int, gate: Gate, cache: SearchCache, most: int) -> None:
         """Start without any.
 
         Args:
-            rounded: the graph that gets Q/DQ nodes, its rounding written out.
+            start: graphs, and how their layers are quantised.
             macs: multiplications of the whole network.
-            recipe: how layers are quantised.
             gate: what the maps must keep.
             cache: of this search.
             most: sets that may be tried.
         """
-        self._rounded, self._recipe, self._gate, self._cache = rounded, recipe, gate, cache
+        self._rounded, self._recipe, self._label = start.source.rounded, start.recipe, start.label
+        self._gate, self._cache = gate, cache
         self._macs, self._most = macs, most
         self.points: list[ParetoPoint] = []
 
@@ -54,7 +52,7 @@ class Trials:
         figures, passed = self._gate.judge(self.agreements(frozenset(kept)))
         in_int8 = [layer for layer in self._recipe.layers if layer.node not in kept]
         point = ParetoPoint(
-            step=step,
+            step=f"{self._label}{step}",
             int8_macs_share=sum(layer.macs for layer in in_int8) / self._macs,
             kept_nodes=tuple(layer.node for layer in self._recipe.layers if layer.node in kept),
             figures=figures,
@@ -65,7 +63,7 @@ class Trials:
 
     def agreements(self, kept: Set[str]) -> dict[str, Agreement]:
         """Give a set's agreement with PyTorch, frame by frame."""
-        name = "set without " + (", ".join(sorted(kept)) or "none")
+        name = f"{self._label}set without " + (", ".join(sorted(kept)) or "none")
         return self._gate.agreements(name, self.graph(kept), "int8", self._cache)
 
     def graph(self, kept: Set[str]) -> onnx.ModelProto:

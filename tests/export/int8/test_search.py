@@ -70,7 +70,7 @@ def test_outlier_channel_is_named_and_its_layer_kept_out(tmp_path: Path) -> None
 
 
 def test_a_set_that_shimmers_keeps_further_layers(tmp_path: Path) -> None:
-    """Random weights shimmer; layers or equalised channels mend that, or none of the sets tried was steady."""
+    """Random weights shimmer; layers or equalised channels mend that, or no set that was tried is steady."""
     found = search(with_outlier(), fresh(tmp_path), GateLimits(), BUDGET)
     assert found.temporal is not None
 

@@ -47,6 +47,13 @@ _DEEP = Recipe(
     loss="kld+0.2*cc",
     config=FitConfig(steps=2500, learning_rate=5e-4, ema=0.998, validate_every=250),
 )
+_DEEP_FINE = replace(
+    _DEEP,
+    sizes_hw=((240, 320),),
+    real=3,
+    distilled=5,
+    config=FitConfig(steps=1300, learning_rate=3e-4, warmup=50, ema=0.997, validate_every=100),
+)
 RECIPES: dict[str, Recipe] = {
     "mlnet_coarse": Recipe(
         network="mlnet_small",
@@ -68,20 +75,10 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "deep_half_coarse": _DEEP,
-    "deep_half_fine": replace(
-        _DEEP,
-        sizes_hw=((240, 320),),
-        real=3,
-        distilled=5,
-        config=FitConfig(steps=1300, learning_rate=3e-4, warmup=50, ema=0.997, validate_every=100),
-    ),
+    "deep_half_fine": _DEEP_FINE,
     # Once more from the top of the learning rate, with MLNet among the teachers.
     "deep_half_final": replace(
-        _DEEP,
-        sizes_hw=((240, 320),),
-        real=3,
-        distilled=5,
-        config=FitConfig(steps=2000, learning_rate=3e-4, warmup=50, ema=0.998, validate_every=200),
+        _DEEP_FINE, config=replace(_DEEP_FINE.config, steps=2000, ema=0.998, validate_every=200)
     ),
 }
 

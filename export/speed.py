@@ -47,7 +47,7 @@ class Speed:
             f"int8 takes {ratio:.2f} times as long as fp16 ({self.int8_ms:.3g} and {self.fp16_ms:.3g} ms)"
         )
         advice = "" if self.pays else ": no faster, so fp16 stays what saliency-run takes"
-        return f"on this machine ({self.engine}) {verdict}{advice}"
+        return f"On this machine ({self.engine}) {verdict}{advice}"
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as plain JSON values."""

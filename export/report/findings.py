@@ -92,7 +92,9 @@ class Findings:
             },
             "pareto": self.int8.to_json()["pareto"] if self.int8 else [],
             "temporal": self.temporal.to_json() if self.temporal else None,
-            "speed": {**self.speed.to_json(), "sentence": _sentence(self.speed)} if self.speed else None,
+            "speed": {**self.speed.to_json(), "sentence": f"{self.speed.sentence()}."}
+            if self.speed
+            else None,
             "calibration": self._calibration(),
             "lineage": self._lineage(),
         }
@@ -140,11 +142,6 @@ class Findings:
     def _lineage(self) -> dict[str, Any]:
         names = ("models", "golden", "lineage", "tools")
         return {name: self.manifest[name] for name in names}
-
-
-def _sentence(speed: Speed) -> str:
-    text = speed.sentence()
-    return f"{text[0].upper()}{text[1:]}."
 
 
 def _agreement_json(found: NDArray[np.float32], reference: NDArray[np.float32]) -> dict[str, float]:

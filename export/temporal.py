@@ -118,31 +118,6 @@ class TemporalParity:
         }
 
 
-def measure_temporal(
-    models: Mapping[Precision, onnx.ModelProto],
-    contract: Contract,
-    clip: Path | None = None,
-    max_frames: int = CLIP_FRAMES,
-) -> TemporalParity:
-    """Run graphs on the start of a clip with ONNX Runtime and compare how their maps move.
-
-    Args:
-        models: the graphs by precision, fp32 among them.
-        contract: the fp32 graph's.
-        clip: a video file; None for the shipped one.
-        max_frames: that are taken, consecutive ones from the clip's start.
-
-    Raises:
-        InputError: the clip cannot be read, or has fewer than 2 frames.
-    """
-    from ..calib.frames import shipped_clip
-
-    path = clip or shipped_clip()
-    return ClipMaps.of(path, models["fp32"], contract, max_frames).compared(
-        {precision: model for precision, model in models.items() if precision != "fp32"}
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipMaps:
     """A clip's start and the fp32 graph's maps of it, computed once for all graphs that are compared.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...calib.frames import shipped_clip
 from ...calib.ranges import ActivationRanges
 from ..frames import FrameSet
 from ..parity import Parity
-from ..temporal import TemporalParity
+from ..temporal import ClipMaps, TemporalParity
 from .decisions import by_harm, decisions
 from .gate import Gate
 from .layers import ConvLayer, conv_layers, total_macs
@@ -70,10 +72,11 @@ def search_int8(
     layers = conv_layers(source.fp32)
     allowed = [layer for layer in layers if layer.refused is None]
     plain = plain_start(source, gate, allowed, probes, cache)
-    searches = [_search(plain, source, gate, cache, budget.sets)]
+    clip_maps = functools.cache(lambda: ClipMaps.of(shipped_clip(), source.fp32, gate.contract))
+    searches = [_search(plain, gate, clip_maps, cache, budget.sets)]
     left = searches[0].trials.left
     if left and not searches[0].is_clean:
-        searches.append(_search(equalised_start(plain, gate, probes, cache), source, gate, cache, left))
+        searches.append(_search(equalised_start(plain, gate, probes, cache), gate, clip_maps, cache, left))
     best = max(searches, key=lambda search: search.worth)
     _widen(best.trials, best.start.recipe, best.chosen)
     points = [point for search in searches for point in search.trials.points]
@@ -117,10 +120,12 @@ class _Search:
         return self.chosen.passed, self.is_steady, self.chosen.int8_macs_share
 
 
-def _search(start: Start, source: Int8Source, gate: Gate, cache: SearchCache, most: int) -> _Search:
-    trials = Trials(start, total_macs(source.fp32), gate, cache, most)
+def _search(
+    start: Start, gate: Gate, clip_maps: Callable[[], ClipMaps], cache: SearchCache, most: int
+) -> _Search:
+    trials = Trials(start, total_macs(start.source.fp32), gate, cache, most)
     cheapest = _cheapest(trials, start.recipe, start.broken)
-    chosen, temporal = steadied(trials, start.recipe, cheapest, source.fp32, gate.contract)
+    chosen, temporal = steadied(trials, start.recipe, cheapest, clip_maps)
     return _Search(start=start, trials=trials, cheapest=cheapest, chosen=chosen, temporal=temporal)
 
 

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from ...calib.frames import shipped_clip
-from ...runtime.contract import Contract
 from ..temporal import ClipMaps, TemporalParity
 from .decisions import by_harm
 from .recipe import Recipe
 from .results import ParetoPoint
 from .trials import Trials
 
-if TYPE_CHECKING:
-    import onnx
-
 MOST_STEADYING = 4
 """Layers that are kept against shimmer, at most: where these do not help, it comes from elsewhere."""
 
 
 def steadied(
-    trials: Trials, recipe: Recipe, cheapest: ParetoPoint, fp32: onnx.ModelProto, contract: Contract
+    trials: Trials, recipe: Recipe, cheapest: ParetoPoint, clip_maps: Callable[[], ClipMaps]
 ) -> tuple[ParetoPoint, TemporalParity | None]:
-    """Keep further layers in float while the maps of the shipped clip flicker more than they may.
+    """Keep further layers in float while the maps of a clip flicker more than they may.
 
     Args:
         trials: what the gate says of sets.
         recipe: how layers are quantised.
         cheapest: the set that the gate let through.
-        fp32: the fp32 graph.
-        contract: of it.
+        clip_maps: gives the clip; called where the gate let a set through.
 
     Returns:
         The first set that passes the gate and is steady, and how it moves; where none of `MOST_STEADYING`
@@ -40,7 +34,7 @@ def steadied(
     """
     if not cheapest.passed:
         return cheapest, None
-    clip = ClipMaps.of(shipped_clip(), fp32, contract)
+    clip = clip_maps()
     temporal = _movement(trials, cheapest, clip)
     if not temporal.shimmers("int8"):
         return cheapest, temporal

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from saliency_edge.export.temporal import CLIP_FRAMES, compare_movement, measure_temporal, read_clip
+from saliency_edge.calib.frames import shipped_clip
+from saliency_edge.export.temporal import CLIP_FRAMES, ClipMaps, compare_movement, read_clip
 from saliency_edge.runtime.errors import InputError
 from toy_models import read_clip as decoded
 from toy_models import save_clip, toy_contract, toy_map, toy_model
@@ -110,9 +111,9 @@ def test_a_clip_that_stands_still_has_a_ratio() -> None:
 def test_graphs_are_run_on_the_clips_consecutive_frames(tmp_path: Path) -> None:
     contract = toy_contract(batch=(1, 4))
     clip = save_clip(tmp_path / "clip.mp4", 7, contract.size_hw)
-    models = {"fp32": toy_model(contract), "int8": toy_model(contract, scale=0.5 / 255)}
+    int8 = toy_model(contract, scale=0.5 / 255)
 
-    found = measure_temporal(models, contract, clip, max_frames=5)
+    found = ClipMaps.of(clip, toy_model(contract), contract, max_frames=5).compared({"int8": int8})
 
     expected = np.stack([toy_map(frame) for frame in decoded(clip)[:5]])
     flicker = np.abs(np.diff(expected, axis=0)).mean(axis=(1, 2))
@@ -126,7 +127,7 @@ def test_graphs_are_run_on_the_clips_consecutive_frames(tmp_path: Path) -> None:
 def test_the_shipped_clip_moves() -> None:
     contract = toy_contract()
 
-    found = measure_temporal({"fp32": toy_model(contract)}, contract)
+    found = ClipMaps.of(shipped_clip(), toy_model(contract), contract).compared({})
 
     assert found.frames == CLIP_FRAMES
     assert sum(step > 1e-4 for step in found.movements["fp32"].flicker) > 20

@@ -148,3 +148,11 @@ def test_a_frozen_backbone_is_printed_and_the_prior_is_not_frozen(discs, tmp_pat
     assert "blocks.0.0.weight" in frozen
     assert "prior" not in frozen
     assert json.dumps(state.history)
+
+
+def test_only_the_first_blocks_are_frozen(discs, tmp_path, capsys):
+    config = replace(config_of("mlnet"), size_hw=(64, 64))
+    run(config, discs(2), tmp_path, replace(CONFIG, steps=1, frozen_blocks=2), per_batch=1)
+    frozen = capsys.readouterr().out.splitlines()[0].removeprefix("frozen: ").split(", ")
+    assert all(".blocks." in name for name in frozen)
+    assert {name.split(".blocks.")[1][0] for name in frozen} == {"0", "1"}

@@ -47,6 +47,8 @@ class FitConfig:
         warmup: steps of linear rise at the start.
         clip_norm: largest norm of the gradient.
         ema: decay of the weights' running mean, which is what is validated and kept; 0 keeps the weights.
+        ema_rises: the decay begins low and rises to `ema` within some hundred steps, so that weights from
+            chance are soon forgotten; without it trained weights stay in the mean, as a short run wants it.
         amp: compute in bfloat16 where that is safe.
         validate_every: steps between validations; each also saves the state that a resumed run starts from.
         patience: validations without progress before the run stops early; 0 never stops.
@@ -65,6 +67,7 @@ class FitConfig:
     warmup: int = 100
     clip_norm: float = 1.0
     ema: float = 0.999
+    ema_rises: bool = True
     amp: bool = True
     validate_every: int = 250
     patience: int = 0
@@ -109,7 +112,7 @@ def fit(
         for step, batch in enumerate(training_loader(batches, state.step, config.workers), start=state.step):
             set_learning_rate(optimiser, config, step, state.plateau_factor)
             value = train_step(model, batch, loss, optimiser, config, step, process.device)
-            update_average(averaged, network, min(config.ema, (1 + step) / (10 + step)))
+            update_average(averaged, network, ema_decay(config, step))
             log.step(step, value, optimiser.param_groups[0]["lr"])
             if (step + 1) % config.validate_every and step + 1 < config.steps:
                 continue
@@ -214,6 +217,11 @@ def set_learning_rate(
         factor *= plateau_factor
     for group in optimiser.param_groups:
         group["lr"] = config.learning_rate * group["factor"] * factor
+
+
+def ema_decay(config: FitConfig, step: int) -> float:
+    """Give the decay of the weights' running mean at a step."""
+    return min(config.ema, (1 + step) / (10 + step)) if config.ema_rises else config.ema
 
 
 @torch.no_grad()

@@ -100,6 +100,22 @@ RECIPES: dict[str, Recipe] = {
         distilled=6,
         config=replace(_DEEP_FINE.config, steps=2300, ema=0.998, validate_every=230, seed=1),
     ),
+    # Teachers' maps are softer than people's: a little of people alone, averaged with what was there before.
+    "deep_half_last": replace(
+        _DEEP_FINE,
+        real=8,
+        distilled=0,
+        config=replace(
+            _DEEP_FINE.config,
+            steps=60,
+            learning_rate=4e-5,
+            warmup=10,
+            ema=0.98,
+            ema_rises=False,
+            validate_every=20,
+            seed=2,
+        ),
+    ),
 }
 
 

@@ -17,7 +17,7 @@ from saliency_edge.train.augment import NO_AUGMENTATION
 from saliency_edge.train.batches import Geometry, Source, TrainingBatches, evaluation_batches
 from saliency_edge.train.checkpoint import load_checkpoint
 from saliency_edge.train.distributed import Process
-from saliency_edge.train.fit import BEST_FILE, FitConfig, fit, make_optimiser, set_learning_rate
+from saliency_edge.train.fit import BEST_FILE, FitConfig, ema_decay, fit, make_optimiser, set_learning_rate
 from saliency_edge.train.losses import parse_loss
 from saliency_edge.train.networks import SaliencyNetwork, config_of
 from saliency_edge.train.run_state import STATE_FILE
@@ -156,3 +156,10 @@ def test_only_the_first_blocks_are_frozen(discs, tmp_path, capsys):
     frozen = capsys.readouterr().out.splitlines()[0].removeprefix("frozen: ").split(", ")
     assert all(".blocks." in name for name in frozen)
     assert {name.split(".blocks.")[1][0] for name in frozen} == {"0", "1"}
+
+
+def test_the_mean_of_trained_weights_keeps_them_where_its_decay_does_not_rise():
+    short = replace(CONFIG, ema=0.98, ema_rises=False)
+    assert [ema_decay(short, step) for step in (0, 9, 5000)] == [0.98, 0.98, 0.98]
+    fresh = replace(CONFIG, ema=0.98)
+    assert [ema_decay(fresh, step) for step in (0, 8, 5000)] == [pytest.approx(0.1), pytest.approx(0.5), 0.98]

@@ -19,7 +19,7 @@ from ..runtime.contract import INPUT_NAME, Contract
 from ..runtime.errors import ArtifactError
 from ..runtime.progress import progress
 from .frames import in_batches
-from .int8.equalise import equalised, octaves_of
+from .int8.equalise import equalised, find_links, octaves_of
 from .ort_session import cpu_session
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def layer_errors(
         ArtifactError: the graphs have no node in common.
         BackendError: ONNX Runtime refuses a graph.
     """
-    fp32 = equalised(fp32, octaves_of(other))
+    fp32 = equalised(fp32, find_links(fp32), octaves_of(other))
     pairs = _matched(fp32, other)
     if not pairs:
         raise ArtifactError("the graphs have no node in common. Compare graphs of one checkpoint")

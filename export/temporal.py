@@ -86,6 +86,14 @@ class TemporalParity:
         """Tell whether a graph flickers more than `MAX_FLICKER_RATIO` allows."""
         return self.flicker_ratio(precision) > MAX_FLICKER_RATIO
 
+    def allowed_share(self, precision: Precision) -> float:
+        """Tell what share of the power of a shimmering graph's errors would leave it as much as is allowed.
+
+        Errors hardly know of the movement, so their power adds to the power of the flicker.
+        """
+        most, found = MAX_FLICKER_RATIO, self.flicker_ratio(precision)
+        return max(0.0, most**2 - 1) / max(found**2 - 1, _STILL)
+
     def sentence(self, precision: Precision) -> str:
         """Say how much a graph flickers."""
         return (

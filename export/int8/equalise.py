@@ -1,17 +1,15 @@
 """Equalising channels: what int8 would round away is enlarged before, and shrunk again by the next kernel.
 
-One scale serves all channels of an activation, so one that reaches a hundredth of the largest has but one of
-127 levels. Between two convolutions with nothing but ReLU and MaxPool, a channel can be multiplied by any
-positive factor if the weights that read it are divided by it (Nagel et al. 2019, section 4.1). Half of the
-distance, in octaves, is moved from the activation to the weights (Xiao et al. 2023, alpha = 0.5): they have a
-scale for each output channel, and lose less. Factors are powers of two: the maps of the fp32 graph stay the
-same to the last bit.
+One scale serves all channels of an activation, and all activations that a Concat joins, so a channel that
+reaches a hundredth of the largest has but one of 127 levels. Between convolutions with nothing but ReLU,
+MaxPool and Concat, a channel can be multiplied by any positive factor if the weights that read it are divided
+by it (Nagel et al. 2019, section 4.1). Factors are powers of two, so the maps of the fp32 graph stay the same
+to the last bit; `octaves.py` chooses them.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,20 +17,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...calib.ranges import TensorRange
-from .measure import Measure
-
 if TYPE_CHECKING:
     import onnx
+    import onnx_ir as ir
 
 EQUALISED_KEY = "saliency_edge.equalised"
 """The key of a graph's metadata that holds the octaves, so that its tensors can be compared."""
-MOST_OCTAVES = 6
-SHARE = 0.5
-_PASSING_OPS = frozenset({"Relu", "MaxPool", "Cast"})
+_PASSING_OPS = frozenset({"Relu", "MaxPool"})
 
 Octaves = Mapping[str, Sequence[int]]
 """By the name of a convolution: powers of two, (O,), that its output channels are multiplied by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """A convolution that reads what another one gives.
+
+    Attributes:
+        node: its name.
+        tensor: the activation that it reads.
+        first: the channel of that activation where the other's channels begin; not 0 behind a Concat.
+    """
+
+    node: str
+    tensor: str
+    first: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,53 +50,42 @@ class Link:
 
     Attributes:
         maker: name of the convolution.
-        readers: names of the others.
-        tensor: the activation that the first of them reads.
+        channels: how many it gives.
+        readers: the others, one or more.
     """
 
     maker: str
-    readers: tuple[str, ...]
-    tensor: str
+    channels: int
+    readers: tuple[Reader, ...]
 
 
 def find_links(model: onnx.ModelProto) -> tuple[Link, ...]:
-    """Find the convolutions whose output other convolutions read, through ReLU and MaxPool, and nothing else.
+    """Find the convolutions whose output other convolutions read, and nothing else.
 
     Args:
-        model: the fp32 graph, or one made from it before Q/DQ nodes are put in.
+        model: the fp32 graph; ReLU, MaxPool, a border of zeros and a Concat of channels may lie between them.
     """
+    import onnx_ir
+
     links = []
-    for node in model.graph.node:
-        reads = _reads(model, node.output[0]) if node.op_type == "Conv" else []
-        if reads and all(reader.op_type == "Conv" for reader, _ in reads):
-            names = tuple(reader.name for reader, _ in reads)
-            links.append(Link(maker=node.name, readers=names, tensor=reads[0][1]))
+    for node in onnx_ir.from_proto(model).graph:
+        reads = _reads(node.outputs[0], 0) if node.op_type == "Conv" else []
+        if reads and all(reader.op_type == "Conv" for reader, _, _ in reads):
+            readers = tuple(
+                Reader(node=reader.name or "", tensor=tensor.name or "", first=first)
+                for reader, tensor, first in reads
+            )
+            links.append(Link(maker=node.name or "", channels=_channels(node.outputs[0]), readers=readers))
     return tuple(links)
 
 
-def choose_octaves(
-    links: Sequence[Link], ranges: Mapping[str, TensorRange], measures: Mapping[str, Measure]
-) -> dict[str, tuple[int, ...]]:
-    """Choose by how much each channel is enlarged: by half of its distance from the largest one, in octaves.
-
-    Args:
-        links: of the fp32 graph.
-        ranges: of its activations; the largest value that calibration saw is what no channel may pass.
-        measures: of the convolutions that may be int8, by the node's name; links to others are left out.
-    """
-    return {
-        link.maker: _octaves(measures[link.readers[0]].reach, ranges[link.tensor].thresholds["minmax"])
-        for link in links
-        if all(reader in measures for reader in link.readers)
-    }
-
-
-def equalised(model: onnx.ModelProto, octaves: Octaves) -> onnx.ModelProto:
+def equalised(model: onnx.ModelProto, links: Sequence[Link], octaves: Octaves) -> onnx.ModelProto:
     """Multiply channels, and divide the weights that read them.
 
     Args:
         model: a graph of any body, with the convolutions' names; it stays as it is.
-        octaves: what `choose_octaves` gave.
+        links: of the fp32 graph.
+        octaves: by how much each maker's channels are enlarged.
 
     Returns:
         The graph, whose metadata hold the octaves.
@@ -98,7 +96,7 @@ def equalised(model: onnx.ModelProto, octaves: Octaves) -> onnx.ModelProto:
     changed.CopyFrom(model)
     nodes = {node.name: node for node in changed.graph.node}
     tensors = {tensor.name: tensor for tensor in changed.graph.initializer}
-    readers = {link.maker: link.readers for link in find_links(model)}
+    readers = {link.maker: link.readers for link in links}
 
     def scale(name: str, factors: NDArray[np.float64]) -> None:
         values = numpy_helper.to_array(tensors[name])
@@ -110,7 +108,10 @@ def equalised(model: onnx.ModelProto, octaves: Octaves) -> onnx.ModelProto:
         for bias in nodes[maker].input[2:]:
             scale(bias, factors)
         for reader in readers[maker]:
-            scale(nodes[reader].input[1], 1 / factors[None, :, None, None])
+            kernel = nodes[reader.node].input[1]
+            read = np.ones(tensors[kernel].dims[1])
+            read[reader.first : reader.first + len(factors)] = factors
+            scale(kernel, 1 / read[None, :, None, None])
     metadata = {item.key: item.value for item in changed.metadata_props}
     texts = {maker: list(exponents) for maker, exponents in octaves.items()}
     helper.set_model_props(changed, {**metadata, EQUALISED_KEY: json.dumps(texts)})
@@ -124,17 +125,28 @@ def octaves_of(model: onnx.ModelProto) -> Octaves:
     return found
 
 
-def _octaves(reach: Sequence[float], largest: float) -> tuple[int, ...]:
-    """Give the octaves of each channel; one that was never seen alive stays as it is."""
-    distances = (math.log2(largest / value) if value > 0 else 0.0 for value in reach)
-    return tuple(min(max(0, math.floor(SHARE * distance)), MOST_OCTAVES) for distance in distances)
-
-
-def _reads(model: onnx.ModelProto, tensor: str) -> list[tuple[onnx.NodeProto, str]]:
-    """Give the nodes that read a tensor, through ReLU and MaxPool, and the name of what each one reads."""
-    found: list[tuple[onnx.NodeProto, str]] = []
-    for node in model.graph.node:
-        if tensor in node.input:
-            passes = node.op_type in _PASSING_OPS
-            found += _reads(model, node.output[0]) if passes else [(node, tensor)]
+def _reads(value: ir.Value, first: int) -> list[tuple[ir.Node, ir.Value, int]]:
+    """Give the nodes that read a tensor, what each one reads, and where the tensor's channels begin in it."""
+    found: list[tuple[ir.Node, ir.Value, int]] = []
+    for node, place in value.uses():
+        if _passes(node):
+            before = node.inputs[:place] if node.op_type == "Concat" else ()
+            found += _reads(node.outputs[0], first + sum(_channels(other) for other in before))
+        else:
+            found.append((node, value, first))
     return found
+
+
+def _passes(node: ir.Node) -> bool:
+    """Tell whether a channel that is enlarged before a node is enlarged behind it, and no other one."""
+    if node.op_type == "Concat":
+        return node.attributes["axis"].as_int() == 1
+    if node.op_type == "Pad":
+        return len(node.inputs) == 2  # without a value it is 0
+    return node.op_type in _PASSING_OPS
+
+
+def _channels(value: ir.Value | None) -> int:
+    assert value is not None
+    assert value.shape is not None
+    return int(value.shape[1])  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -73,7 +73,6 @@ def measure_layers(
     ranges: Mapping[str, TensorRange],
     frames: NDArray[np.uint8],
     cache: SearchCache,
-    label: str = "",
 ) -> dict[str, Measure]:
     """Quantise each convolution alone, at the threshold of each observer, and follow the best to the map.
 
@@ -83,19 +82,85 @@ def measure_layers(
         ranges: of the activations that they read, by the tensor's name.
         frames: (K, H, W, 3) BGR, at the network's size.
         cache: of this search.
-        label: what tells these measurements from others of it.
 
     Returns:
         The measures by the node's name.
     """
+
+    def choose(bench: _Bench) -> _Trial:
+        return _best_trial(bench, ranges[bench.layer.tensor])
+
+    return _measure_all(segments, layers, frames, choose, cache, "")
+
+
+def measure_again(
+    segments: Segments,
+    layers: Sequence[ConvLayer],
+    measures: Mapping[str, Measure],
+    thresholds: Mapping[str, float],
+    frames: NDArray[np.uint8],
+    cache: SearchCache,
+) -> dict[str, Measure]:
+    """Measure each convolution alone in a repaired graph, at thresholds that are settled.
+
+    Args:
+        segments: of the repaired fp32 graph.
+        layers: convolutions that may be int8.
+        measures: of the graph as it was: the observers that the thresholds come from.
+        thresholds: by the node's name.
+        frames: (K, H, W, 3) BGR, at the network's size.
+        cache: of this search.
+
+    Returns:
+        The measures by the node's name.
+    """
+
+    def choose(bench: _Bench) -> _Trial:
+        node = bench.layer.node
+        return bench.tried(measures[node].observer, thresholds[node])
+
+    return _measure_all(segments, layers, frames, choose, cache, "repaired: ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bench:
+    """A convolution, and what it reads and gives on some frames.
+
+    Attributes:
+        segments: of the fp32 graph.
+        layer: the convolution.
+        captured: what `segments` captured, frame by frame.
+        exact: its outputs in fp32.
+    """
+
+    segments: Segments
+    layer: ConvLayer
+    captured: Sequence[Captured]
+    exact: Sequence[Floats]
+
+    def tried(self, observer: Observer, threshold: float) -> _Trial:
+        kernel = self.segments.kernel(self.layer)
+        rounded = Kernel(weights=dequantized_weights(kernel.weights), bias=kernel.bias)
+        data = (fake_quantized(frame[self.layer.tensor], scale_of(threshold)) for frame in self.captured)
+        outputs = [self.segments.convolve(self.layer, values, rounded) for values in data]
+        noise = relative_noise(outputs, self.exact)
+        return _Trial(observer=observer, threshold=threshold, outputs=outputs, noise=noise)
+
+
+def _measure_all(
+    segments: Segments,
+    layers: Sequence[ConvLayer],
+    frames: NDArray[np.uint8],
+    choose: Callable[[_Bench], _Trial],
+    cache: SearchCache,
+    label: str,
+) -> dict[str, Measure]:
     is_known = all(f"{label}{layer.node}" in cache for layer in layers)
     captured = [] if is_known else segments.capture(frames)
     found: dict[str, Measure] = {}
     with progress("int8: layers tried alone", len(layers)) as advance:
         for layer in layers:
-            values = cache.once(
-                f"{label}{layer.node}", partial(_measured, segments, layer, ranges[layer.tensor], captured)
-            )
+            values = cache.once(f"{label}{layer.node}", partial(_measured, segments, layer, captured, choose))
             lists = {name: tuple(values[name]) for name in ("mean_error", "reach")}
             found[layer.node] = Measure(**{**values, **lists})
             advance()
@@ -103,12 +168,15 @@ def measure_layers(
 
 
 def _measured(
-    segments: Segments, layer: ConvLayer, tensor: TensorRange, captured: Sequence[Captured]
+    segments: Segments,
+    layer: ConvLayer,
+    captured: Sequence[Captured],
+    choose: Callable[[_Bench], _Trial],
 ) -> dict[str, Any]:
     """Measure one convolution; the fields of `Measure`."""
     kernel = segments.kernel(layer)
     exact = [segments.convolve(layer, frame[layer.tensor], kernel) for frame in captured]
-    best = _best_trial(segments, layer, tensor, captured, exact)
+    best = choose(_Bench(segments=segments, layer=layer, captured=captured, exact=exact))
     errors = np.mean(
         [np.mean(out - own, axis=(0, 2, 3)) for out, own in zip(best.outputs, exact, strict=True)], axis=0
     )
@@ -127,27 +195,11 @@ def _measured(
     return asdict(measure)
 
 
-def _best_trial(
-    segments: Segments,
-    layer: ConvLayer,
-    tensor: TensorRange,
-    captured: Sequence[Captured],
-    exact: Sequence[Floats],
-) -> _Trial:
+def _best_trial(bench: _Bench, tensor: TensorRange) -> _Trial:
     """Find the observer whose threshold disturbs the output least, then give that threshold headroom."""
-
-    def tried(observer: Observer, threshold: float) -> _Trial:
-        scale = scale_of(threshold)
-        data = (fake_quantized(frame[layer.tensor], scale) for frame in captured)
-        outputs = [segments.convolve(layer, values, rounded) for values in data]
-        noise = _relative_noise(outputs, exact)
-        return _Trial(observer=observer, threshold=threshold, outputs=outputs, noise=noise)
-
-    kernel = segments.kernel(layer)
-    rounded = Kernel(weights=dequantized_weights(kernel.weights), bias=kernel.bias)
-    trials = (tried(*item) for item in _distinct(tensor.thresholds))
+    trials = (bench.tried(*item) for item in _distinct(tensor.thresholds))
     best = min(trials, key=lambda trial: trial.noise)
-    return tried(best.observer, _with_headroom(best.threshold, tensor.thresholds["minmax"]))
+    return bench.tried(best.observer, _with_headroom(best.threshold, tensor.thresholds["minmax"]))
 
 
 def _distinct(thresholds: Mapping[Observer, float]) -> list[tuple[Observer, float]]:
@@ -161,7 +213,7 @@ def _with_headroom(threshold: float, largest: float) -> float:
     return float(threshold ** (1 - HEADROOM) * largest**HEADROOM)
 
 
-def _relative_noise(outputs: Sequence[Floats], exact: Sequence[Floats]) -> float:
+def relative_noise(outputs: Sequence[Floats], exact: Sequence[Floats]) -> float:
     """Divide the noise's power by the signal's, behind the ReLU, mean over the frames."""
     ratios = []
     for out, own in zip(outputs, exact, strict=True):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,13 @@ from ..parity import Parity
 from ..temporal import ClipMaps, TemporalParity
 from .decisions import by_harm, decisions
 from .gate import Gate
-from .layers import ConvLayer, conv_layers, total_macs
+from .layers import conv_layers, total_macs
 from .options import SearchBudget
 from .quantize import quantize
 from .recipe import Recipe
 from .results import Int8Result, ParetoPoint
 from .search_cache import SearchCache
-from .start import Int8Source, Start, equalised_start, plain_start
+from .start import Int8Source, Starter
 from .steadiness import steadied
 from .trials import Trials
 
@@ -53,9 +53,7 @@ class Int8Search:
 def search_int8(
     source: Int8Source, gate: Gate, probes: FrameSet, budget: SearchBudget, cache: SearchCache
 ) -> Int8Search:
-    """Measure each layer alone, then keep as few in float as the gate and a clip need.
-
-    Where layers have to stay, the same is tried with channels equalised, and the cheaper set is taken.
+    """Measure each layer alone, repair what costs no speed, then keep as few in float as gate and clip need.
 
     Args:
         source: the graphs.
@@ -71,82 +69,31 @@ def search_int8(
     probes = FrameSet(names=probes.names[: budget.frames], pixels=probes.pixels[: budget.frames])
     layers = conv_layers(source.fp32)
     allowed = [layer for layer in layers if layer.refused is None]
-    plain = plain_start(source, gate, allowed, probes, cache)
-    clip_maps = functools.cache(lambda: ClipMaps.of(shipped_clip(), source.fp32, gate.contract))
-    searches = [_search(plain, gate, clip_maps, cache, budget.sets)]
-    left = searches[0].trials.left
-    if left and not searches[0].is_clean:
-        searches.append(_search(equalised_start(plain, gate, probes, cache), gate, clip_maps, cache, left))
-    best = max(searches, key=lambda search: search.worth)
-    _widen(best.trials, best.start.recipe, best.chosen)
-    points = [point for search in searches for point in search.trials.points]
-    result = _result(best, layers, gate, points, time.monotonic() - start_s)
-    if not result.passed:
-        return Int8Search(result=result, model=None, measured=None, temporal=None)
-    kept = frozenset(best.chosen.kept_nodes)
-    model = quantize(best.start.source.body, best.start.recipe.convs(kept))
-    return Int8Search(result=result, model=model, measured=best.trials.graph(kept), temporal=best.temporal)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Search:
-    """What came of one start.
-
-    Attributes:
-        start: where it began.
-        trials: the sets that were tried.
-        cheapest: the one that the gate asks for.
-        chosen: the same, or one that moves less.
-        temporal: how it moves; None where it does not pass.
-    """
-
-    start: Start
-    trials: Trials
-    cheapest: ParetoPoint
-    chosen: ParetoPoint
-    temporal: TemporalParity | None
-
-    @property
-    def is_steady(self) -> bool:
-        return self.temporal is not None and not self.temporal.shimmers("int8")
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether no layer stays float but those that nothing here could mend."""
-        return self.is_steady and set(self.chosen.kept_nodes) == self.start.broken
-
-    @property
-    def worth(self) -> tuple[bool, bool, float]:
-        return self.chosen.passed, self.is_steady, self.chosen.int8_macs_share
-
-
-def _search(
-    start: Start, gate: Gate, clip_maps: Callable[[], ClipMaps], cache: SearchCache, most: int
-) -> _Search:
-    trials = Trials(start, total_macs(start.source.fp32), gate, cache, most)
+    start = Starter(source, gate, allowed, probes, cache).start()
+    trials = Trials(start, total_macs(source.fp32), gate, cache, budget.sets)
     cheapest = _cheapest(trials, start.recipe, start.broken)
-    chosen, temporal = steadied(trials, start.recipe, cheapest, clip_maps)
-    return _Search(start=start, trials=trials, cheapest=cheapest, chosen=chosen, temporal=temporal)
-
-
-def _result(
-    best: _Search, layers: Sequence[ConvLayer], gate: Gate, points: Sequence[ParetoPoint], seconds: float
-) -> Int8Result:
-    chosen, start = best.chosen, best.start
+    clip_maps = partial(ClipMaps.of, shipped_clip(), source.fp32, gate.contract)
+    chosen, temporal = steadied(trials, cheapest, clip_maps, cache)
+    _widen(trials, start.recipe, chosen)
     kept = frozenset(chosen.kept_nodes)
-    return Int8Result(
+    steadying = kept.difference(cheapest.kept_nodes)
+    result = Int8Result(
         passed=chosen.passed,
         limits=gate.limits,
         figures=chosen.figures,
         int8_macs_share=chosen.int8_macs_share,
-        layers=decisions(layers, start.recipe, gate.limits, kept, kept - set(best.cheapest.kept_nodes)),
-        pareto=tuple(points),
+        layers=decisions(layers, start.recipe, gate.limits, kept, steadying),
+        pareto=tuple(trials.points),
         repairs=start.repairs,
-        ranges=_ranges_json(start.source.ranges),
-        parity=Parity(precision="int8", frames=best.trials.agreements(kept), rounded=True),
-        passes=len(points),
-        seconds=seconds,
+        ranges=_ranges_json(source.ranges),
+        parity=Parity(precision="int8", frames=trials.agreements(kept), rounded=True),
+        passes=len(trials.points),
+        seconds=time.monotonic() - start_s,
     )
+    if not result.passed:
+        return Int8Search(result=result, model=None, measured=None, temporal=None)
+    model = quantize(start.source.body, start.recipe.convs(kept))
+    return Int8Search(result=result, model=model, measured=trials.graph(kept), temporal=temporal)
 
 
 def _cheapest(trials: Trials, recipe: Recipe, hurting: Set[str]) -> ParetoPoint:

@@ -1,20 +1,25 @@
-"""Where the search starts: each layer measured alone, with weights as they are or with channels equalised."""
+"""Where the search starts: each layer measured alone, then the repairs that cost no speed, where they pay."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...calib.ranges import ActivationRanges
 from ..frames import FrameSet
 from ..ort_session import ort_maps
 from ..parity import agreement
 from .decisions import hurting
-from .equalise import Octaves, choose_octaves, equalised, find_links
+from .equalise import Link, Octaves, equalised, find_links
 from .gate import Gate
 from .layers import ConvLayer
-from .measure import measure_layers
+from .measure import measure_again, measure_layers
+from .octaves import OctaveChoice
 from .quantize import quantize
 from .recipe import Recipe, recipe_of
 from .results import gate_figures
@@ -44,13 +49,13 @@ class Int8Source:
     rounded: onnx.ModelProto
     ranges: ActivationRanges
 
-    def equalised(self, octaves: Octaves) -> Int8Source:
-        """Give the same with channels enlarged; no channel passes the ranges, so these stay as they are."""
-        return Int8Source(
-            fp32=equalised(self.fp32, octaves),
-            body=equalised(self.body, octaves),
-            rounded=equalised(self.rounded, octaves),
-            ranges=self.ranges,
+    def equalised(self, links: Sequence[Link], octaves: Octaves) -> Int8Source:
+        """Give the same with channels enlarged; the ranges stay as they are."""
+        return replace(
+            self,
+            fp32=equalised(self.fp32, links, octaves),
+            body=equalised(self.body, links, octaves),
+            rounded=equalised(self.rounded, links, octaves),
         )
 
 
@@ -63,79 +68,104 @@ class Start:
         recipe: how their layers are quantised.
         broken: names of those that would break the gate alone, before any repair.
         repairs: what was done, in order.
-        label: what tells its measurements and sets from another start's.
     """
 
     source: Int8Source
     recipe: Recipe
     broken: frozenset[str]
-    repairs: tuple[str, ...]
-    label: str = ""
+    repairs: tuple[str, ...] = ()
 
 
-def plain_start(
-    source: Int8Source, gate: Gate, layers: Sequence[ConvLayer], probes: FrameSet, cache: SearchCache
-) -> Start:
-    """Measure each layer alone, with the weights as they are; correct biases where that pays.
+class Starter:
+    """Makes the start of a search, from frames that decisions are taken on; they are none of the gate's."""
 
-    Args:
-        source: the graphs.
-        gate: what the maps must keep.
-        layers: convolutions that may be int8.
-        probes: frames that decisions are taken on; they are none of the gate's.
-        cache: of this search.
-    """
-    recipe = _recipe(source, gate, layers, probes, cache, "")
-    start = Start(source=source, recipe=recipe, broken=hurting(recipe, gate.limits), repairs=())
-    return _with_biases(start, gate, probes, cache)
+    def __init__(
+        self,
+        source: Int8Source,
+        gate: Gate,
+        layers: Sequence[ConvLayer],
+        probes: FrameSet,
+        cache: SearchCache,
+    ) -> None:
+        """Measure nothing yet.
 
+        Args:
+            source: the graphs.
+            gate: what the maps must keep.
+            layers: convolutions that may be int8.
+            probes: the frames.
+            cache: of this search.
+        """
+        self._source, self._gate, self._layers = source, gate, layers
+        self._probes, self._cache = probes, cache
 
-def equalised_start(plain: Start, gate: Gate, probes: FrameSet, cache: SearchCache) -> Start:
-    """Measure each layer alone with channels equalised, as `plain_start` does.
+    def start(self) -> Start:
+        """Enlarge channels and correct biases, each if the maps of the probes come nearer to fp32's by it.
 
-    What breaks the gate alone is named, not hidden in the next layer's weights: what it reads stays.
-    """
-    label = "equalised: "
-    mended = plain.source.equalised(_octaves(plain))
-    recipe = _recipe(mended, gate, plain.recipe.layers, probes, cache, label)
-    start = Start(source=mended, recipe=recipe, broken=plain.broken, repairs=(EQUALISATION,), label=label)
-    return _with_biases(start, gate, probes, cache)
-
-
-def _recipe(
-    source: Int8Source,
-    gate: Gate,
-    layers: Sequence[ConvLayer],
-    probes: FrameSet,
-    cache: SearchCache,
-    label: str,
-) -> Recipe:
-    segments = Segments(source.fp32, gate.contract, layers)
-    measures = measure_layers(segments, layers, source.ranges.tensors, probes.pixels, cache, label)
-    return recipe_of(source.fp32, segments, layers, measures)
-
-
-def _octaves(plain: Start) -> Octaves:
-    measures = {name: found for name, found in plain.recipe.measures.items() if name not in plain.broken}
-    return choose_octaves(find_links(plain.source.fp32), plain.source.ranges.tensors, measures)
-
-
-def _with_biases(start: Start, gate: Gate, probes: FrameSet, cache: SearchCache) -> Start:
-    """Correct biases, if the maps of the probes come nearer to the fp32 graph's by it."""
-
-    def measure() -> dict[str, bool]:
-        exact = ort_maps(start.source.fp32, gate.contract, probes.pixels)
-        found = []
-        for recipe in (start.recipe, corrected):
-            model = quantize(start.source.rounded, recipe.convs(start.broken))
-            maps = ort_maps(model, gate.contract, probes.pixels)
-            agreements = {
-                name: agreement(*pair) for name, *pair in zip(probes.names, maps, exact, strict=True)
-            }
-            found.append(gate_figures(agreements).kldiv_mean)
-        return {"pays": found[1] < found[0]}
-
-    corrected = replace(start.recipe, corrects_bias=True)
-    if not cache.once(f"{start.label}{BIAS_CORRECTION}", measure)["pays"]:
+        Raises:
+            ParityError: a map holds NaN.
+        """
+        start = self.plain()
+        for repair in (self._equalised, self._with_biases):
+            repaired = repair(start)
+            if self._kldiv(repaired) < self._kldiv(start):
+                start = repaired
         return start
-    return replace(start, recipe=corrected, repairs=(*start.repairs, BIAS_CORRECTION))
+
+    def plain(self) -> Start:
+        """Measure each layer alone, with the weights as they are."""
+        segments = self._segments(self._source)
+        ranges = self._source.ranges.tensors
+        measures = measure_layers(segments, self._layers, ranges, self._probes.pixels, self._cache)
+        recipe = recipe_of(self._source.fp32, segments, self._layers, measures)
+        return Start(source=self._source, recipe=recipe, broken=hurting(recipe, self._gate.limits))
+
+    def _equalised(self, plain: Start) -> Start:
+        """Measure each layer alone with channels equalised.
+
+        What breaks the gate alone is named, not hidden in the next layer's weights: what it reads stays.
+        """
+        links = find_links(self._source.fp32)
+        source = self._source.equalised(links, self._octaves(plain, links))
+        segments, known = self._segments(source), plain.recipe.measures
+        settled = {name: conv.threshold for name, conv in plain.recipe.convs(plain.broken).items()}
+        thresholds = {name: measure.threshold for name, measure in known.items()} | settled
+        frames = self._probes.pixels
+        measures = measure_again(segments, self._layers, known, thresholds, frames, self._cache)
+        recipe = recipe_of(source.fp32, segments, self._layers, measures)
+        return replace(plain, source=source, recipe=recipe, repairs=(*plain.repairs, EQUALISATION))
+
+    def _with_biases(self, start: Start) -> Start:
+        recipe = replace(start.recipe, corrects_bias=True)
+        return replace(start, recipe=recipe, repairs=(*start.repairs, BIAS_CORRECTION))
+
+    def _segments(self, source: Int8Source) -> Segments:
+        return Segments(source.fp32, self._gate.contract, self._layers)
+
+    def _octaves(self, plain: Start, links: Sequence[Link]) -> Octaves:
+        def measure() -> dict[str, list[int]]:
+            segments = self._segments(self._source)
+            frames = segments.capture(self._probes.pixels)
+            choice = OctaveChoice(self._layers, plain.recipe.convs(plain.broken), segments, frames)
+            return {maker: list(found) for maker, found in choice.octaves(links).items()}
+
+        return self._cache.once("octaves", measure)
+
+    @cached_property
+    def _exact(self) -> NDArray[np.float32]:
+        """The fp32 graph's maps of the probes."""
+        return ort_maps(self._source.fp32, self._gate.contract, self._probes.pixels)
+
+    def _kldiv(self, start: Start) -> float:
+        """Measure the mean divergence of the probes' maps, all in int8 but what breaks the gate alone."""
+
+        def measure() -> dict[str, float]:
+            model = quantize(start.source.rounded, start.recipe.convs(start.broken))
+            maps = ort_maps(model, self._gate.contract, self._probes.pixels)
+            found = {
+                name: agreement(*pair)
+                for name, *pair in zip(self._probes.names, maps, self._exact, strict=True)
+            }
+            return {"kldiv_mean": gate_figures(found).kldiv_mean}
+
+        return float(self._cache.once(f"probes with {start.repairs or 'nothing'}", measure)["kldiv_mean"])

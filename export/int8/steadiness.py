@@ -5,29 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..temporal import ClipMaps, TemporalParity
-from .decisions import by_harm
-from .recipe import Recipe
 from .results import ParetoPoint
+from .search_cache import SearchCache
+from .trembling import trembling_alone
 from .trials import Trials
 
 MOST_STEADYING = 4
-"""Layers that are kept against shimmer, at most: where these do not help, it comes from elsewhere."""
+"""Sets that are tried against shimmer, at most."""
+_MARGIN = 0.9
+"""What a set may tremble by the forecast, as a part of what the limit allows: it is a forecast."""
 
 
 def steadied(
-    trials: Trials, recipe: Recipe, cheapest: ParetoPoint, clip_maps: Callable[[], ClipMaps]
+    trials: Trials, cheapest: ParetoPoint, clip_maps: Callable[[], ClipMaps], cache: SearchCache
 ) -> tuple[ParetoPoint, TemporalParity | None]:
     """Keep further layers in float while the maps of a clip flicker more than they may.
 
+    Which ones, follows from how much each layer alone trembles: rounding errors of different layers hardly
+    know of each other, so their squares add up, and those of all layers to the square of the flicker.
+
     Args:
         trials: what the gate says of sets.
-        recipe: how layers are quantised.
         cheapest: the set that the gate let through.
         clip_maps: gives the clip; called where the gate let a set through.
+        cache: of this search.
 
     Returns:
-        The first set that passes the gate and is steady, and how it moves; where none of `MOST_STEADYING`
-        further layers helps, the set as it was, whose shimmer is then reported.
+        The first set that passes the gate and is steady, and how it moves; where none of `MOST_STEADYING` is,
+        the set as it was, whose shimmer is then reported.
 
     Raises:
         ParityError: a map holds NaN.
@@ -35,17 +40,22 @@ def steadied(
     if not cheapest.passed:
         return cheapest, None
     clip = clip_maps()
-    temporal = _movement(trials, cheapest, clip)
-    if not temporal.shimmers("int8"):
-        return cheapest, temporal
-    kept = list(cheapest.kept_nodes)
-    for name in by_harm(recipe, frozenset(kept))[: min(MOST_STEADYING, trials.left)]:
-        kept.append(name)
-        point = trials.attempt(kept, f"{name} kept against shimmer")
+    movement = moved = _movement(trials, cheapest, clip)
+    if not movement.shimmers("int8"):
+        return cheapest, movement
+    trembling = trembling_alone(trials.start, clip.contract, clip.frames.pixels, cache)
+    kept = frozenset(cheapest.kept_nodes)
+    for _ in range(min(MOST_STEADYING, trials.left)):
+        most = _MARGIN * moved.allowed_share("int8") * trembling.of_others(kept)
+        kept = trembling.cheapest(frozenset(cheapest.kept_nodes), most)
+        further = ", ".join(sorted(kept.difference(cheapest.kept_nodes)))
+        point = trials.attempt(kept, f"{further} kept against shimmer")
+        if not point.passed:
+            break
         moved = _movement(trials, point, clip)
-        if point.passed and not moved.shimmers("int8"):
+        if not moved.shimmers("int8"):
             return point, moved
-    return cheapest, temporal
+    return cheapest, movement
 
 
 def _movement(trials: Trials, point: ParetoPoint, clip: ClipMaps) -> TemporalParity:

@@ -29,7 +29,7 @@ class Trials:
             cache: of this search.
             most: sets that may be tried.
         """
-        self._rounded, self._recipe, self._label = start.source.rounded, start.recipe, start.label
+        self.start = start
         self._gate, self._cache = gate, cache
         self._macs, self._most = macs, most
         self.points: list[ParetoPoint] = []
@@ -50,11 +50,11 @@ class Trials:
             ParityError: a map holds NaN.
         """
         figures, passed = self._gate.judge(self.agreements(frozenset(kept)))
-        in_int8 = [layer for layer in self._recipe.layers if layer.node not in kept]
+        in_int8 = [layer for layer in self.start.recipe.layers if layer.node not in kept]
         point = ParetoPoint(
-            step=f"{self._label}{step}",
+            step=step,
             int8_macs_share=sum(layer.macs for layer in in_int8) / self._macs,
-            kept_nodes=tuple(layer.node for layer in self._recipe.layers if layer.node in kept),
+            kept_nodes=tuple(layer.node for layer in self.start.recipe.layers if layer.node in kept),
             figures=figures,
             passed=passed and bool(in_int8),
         )
@@ -63,9 +63,9 @@ class Trials:
 
     def agreements(self, kept: Set[str]) -> dict[str, Agreement]:
         """Give a set's agreement with PyTorch, frame by frame."""
-        name = f"{self._label}set without " + (", ".join(sorted(kept)) or "none")
+        name = "set without " + (", ".join(sorted(kept)) or "none")
         return self._gate.agreements(name, self.graph(kept), "int8", self._cache)
 
     def graph(self, kept: Set[str]) -> onnx.ModelProto:
         """Give a set's graph, the body's rounding written out."""
-        return quantize(self._rounded, self._recipe.convs(kept))
+        return quantize(self.start.source.rounded, self.start.recipe.convs(kept))

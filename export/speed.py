@@ -43,9 +43,8 @@ class Speed:
     def sentence(self) -> str:
         """Say which of both to run here."""
         ratio = self.int8_over_fp16.estimate
-        verdict = (
-            f"int8 takes {ratio:.2f} times as long as fp16 ({self.int8_ms:.3g} and {self.fp16_ms:.3g} ms)"
-        )
+        times = f"{_digits(self.int8_ms)} and {_digits(self.fp16_ms)} ms"
+        verdict = f"int8 takes {ratio:.2f} times as long as fp16 ({times})"
         advice = "" if self.pays else ": no faster, so fp16 stays what saliency-run takes"
         return f"On this machine ({self.engine}) {verdict}{advice}"
 
@@ -58,6 +57,11 @@ class Speed:
             "int8_over_fp16": self.int8_over_fp16.to_json(),
             "pays": self.pays,
         }
+
+
+def _digits(milliseconds: float) -> str:
+    """Give three digits as people write them: `0.0812`, `8.12`, `2240`."""
+    return f"{float(f'{milliseconds:.3g}'):g}"
 
 
 def measure_speed(bundle: Path) -> Speed:

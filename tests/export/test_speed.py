@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engine_bundles import tiny_bundle
 from saliency_edge.export.speed import Speed, measure_speed
+from saliency_edge.runtime.bench.statistics import Interval
 from saliency_edge.runtime.engines.ort_engine import OrtEngine
 
 SLOWER_S = 0.004
@@ -45,3 +46,10 @@ def test_int8_that_is_faster_pays(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert speed.pays, speed
     assert speed.fp16_ms > SLOWER_S * 1e3
     assert "no faster" not in speed.sentence()
+
+
+def test_times_are_said_as_people_write_them() -> None:
+    ratio = Interval(estimate=1.6, low=1.5, high=1.7)
+    speed = Speed(engine="ONNX Runtime", fp16_ms=0.081234, int8_ms=2243.6, int8_over_fp16=ratio)
+
+    assert "(2240 and 0.0812 ms)" in speed.sentence()

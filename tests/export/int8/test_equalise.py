@@ -11,9 +11,10 @@ import torch
 
 from quantizing import Prepared, minmax_convs, prepared, seeded
 from saliency_edge.export.int8.equalise import Octaves, equalised, find_links, octaves_of
-from saliency_edge.export.int8.layers import conv_layers, shared_scales, shared_thresholds
+from saliency_edge.export.int8.layers import ConvLayer, conv_layers, shared_scales, shared_thresholds
 from saliency_edge.export.int8.octaves import OctaveChoice
 from saliency_edge.export.int8.options import SearchBudget
+from saliency_edge.export.int8.quantize import Int8Conv
 from saliency_edge.export.int8.results import GateLimits, Int8Result
 from saliency_edge.export.int8.search import search_int8
 from saliency_edge.export.int8.search_cache import SearchCache
@@ -24,16 +25,29 @@ from saliency_edge.export.ort_session import ort_maps
 from seeded_networks import checkpoint_of, seeded_network
 
 
-def octaves_for(start: Prepared) -> Octaves:
-    """Choose octaves at the largest values seen, those that a Concat joins at one threshold."""
-    layers = [layer for layer in conv_layers(start.source.fp32) if layer.refused is None]
+def layers_of(start: Prepared) -> list[ConvLayer]:
+    return [layer for layer in conv_layers(start.source.fp32) if layer.refused is None]
+
+
+def captured(start: Prepared) -> list[dict[str, np.ndarray]]:
+    segments = Segments(start.source.fp32, start.contract, layers_of(start))
+    return segments.capture(start.probes.pixels[:2])
+
+
+def convs_of(start: Prepared) -> dict[str, Int8Conv]:
+    """Quantise at the largest values seen, what a Concat joins at one threshold."""
+    layers = layers_of(start)
     convs = minmax_convs(start.source.fp32, start.source.ranges)
     groups = shared_scales(start.source.fp32, [layer.tensor for layer in layers])
     thresholds = {layer.tensor: convs[layer.node].threshold for layer in layers}
     joined = shared_thresholds(groups, thresholds)
-    convs = {layer.node: replace(convs[layer.node], threshold=joined[layer.tensor]) for layer in layers}
+    return {layer.node: replace(convs[layer.node], threshold=joined[layer.tensor]) for layer in layers}
+
+
+def octaves_for(start: Prepared) -> Octaves:
+    layers = layers_of(start)
     segments = Segments(start.source.fp32, start.contract, layers)
-    choice = OctaveChoice(layers, convs, segments, segments.capture(start.probes.pixels[:2]))
+    choice = OctaveChoice(layers, convs_of(start), segments, captured(start))
     return choice.octaves(find_links(start.source.fp32))
 
 
@@ -66,6 +80,19 @@ def test_maps_stay_the_same_to_the_last_bit(name: str) -> None:
     np.testing.assert_array_equal(
         ort_maps(changed, start.contract, pixels), ort_maps(start.source.fp32, start.contract, pixels)
     )
+
+
+@pytest.mark.parametrize("name", ["deep_half", "mlnet_small"])
+def test_an_enlarged_channel_keeps_headroom_for_other_frames(name: str) -> None:
+    start = seeded(name)
+    octaves, convs, frames = octaves_for(start), convs_of(start), captured(start)
+    for link in find_links(start.source.fp32):
+        exponents = np.array(octaves.get(link.maker, ()))
+        for reader in link.readers if exponents.any() else ():
+            seen = [frame[reader.tensor][0, reader.first :][: link.channels] for frame in frames]
+            reach = np.max([np.abs(values).max(axis=(1, 2)) for values in seen], axis=0)
+            enlarged = (reach * np.exp2(exponents))[exponents > 0]
+            assert enlarged.max() <= convs[reader.node].threshold / 2, link
 
 
 def test_links_end_at_what_is_not_homogeneous() -> None:

@@ -3,8 +3,7 @@
 Where a channel is enlarged, the rounding error of its activation counts for less, that of the weights that
 read it for more. Each channel gets the factor at which the sum of both is forecast to be smallest. The
 forecast takes errors as independent; where they are not, as between filters of opposite sign, less may come
-of it than nothing, so each link is measured, and left as it is where it does not pay. A channel is enlarged
-only as far as leaves it headroom: one that fills the range on a few frames is cut off on the next.
+of it than nothing, so each link is measured, and left as it is where it does not pay.
 """
 
 from __future__ import annotations
@@ -24,8 +23,6 @@ from .scales import dequantized_weights, fake_quantized, quantized_weights, scal
 from .segments import Captured, Floats, Kernel, Segments
 
 MOST_OCTAVES = 6
-HEADROOM = 2.0
-"""How much an enlarged channel may grow over what it reached before int8 cuts it off; other frames differ."""
 
 
 class OctaveChoice:
@@ -88,17 +85,8 @@ class OctaveChoice:
         noise = []
         for factor in np.exp2(range(MOST_OCTAVES + 1)):
             rounding = self._mean_square(self._rounding_errors(reader, place, factor))
-            added = gain[place] * rounding + weights_error * factor**2 * power[place]
-            noise.append(np.where(self._has_room(reader, place, factor), added, np.inf))
+            noise.append(gain[place] * rounding + weights_error * factor**2 * power[place])
         return np.stack(noise) / max(float(gain @ power), 1e-30)
-
-    def _has_room(self, reader: Reader, place: slice, factor: float) -> NDArray[np.bool_]:
-        """Tell which channels are not enlarged, or have `HEADROOM` where they are."""
-        frames = [np.abs(frame[reader.tensor][:, place]) for frame in self._frames]
-        reach = np.max([values.max(axis=(0, 2, 3)) for values in frames], axis=0)  # (C,)
-        most = np.inf if factor == 1 else self._convs[reader.node].threshold / HEADROOM
-        has_room: NDArray[np.bool_] = reach * factor <= most
-        return has_room
 
     def _rounding_errors(self, reader: Reader, place: slice, factor: float) -> list[Floats]:
         """Enlarge channels, round them, shrink them again: what is wrong with them then, frame by frame."""

@@ -38,7 +38,7 @@ MOST_FRAMES = 512
 MOST_GATE_FRAMES = 24
 _GATE_SHARE = 0.25
 _FEWEST_FRAMES = 16
-_METHOD = 6
+_METHOD = 7
 """Counts up when what is measured changes: a search that was stopped goes on by its own rules only."""
 
 

@@ -102,17 +102,20 @@ class Starter:
         self._probes, self._cache = probes, cache
 
     def start(self) -> Start:
-        """Enlarge channels and correct biases, each if the maps of the probes come nearer to fp32's by it.
+        """Correct biases where the probes' maps gain, and enlarge channels where they gain much.
 
         Raises:
             ParityError: a map holds NaN.
         """
-        start = self.plain()
-        for repair, most in ((self._equalised, MOST_AFTER_EQUALISING), (self._with_biases, 1.0)):
-            repaired = repair(start)
-            if self._kldiv(repaired) < most * self._kldiv(start):
-                start = repaired
-        return start
+        plain = self.plain()
+        equalised = self._better(self._equalised(plain))
+        plain = self._better(plain)
+        halves = self._kldiv(equalised) < MOST_AFTER_EQUALISING * self._kldiv(plain)
+        return equalised if halves else plain
+
+    def _better(self, start: Start) -> Start:
+        """Correct biases where that pays."""
+        return min((start, self._with_biases(start)), key=self._kldiv)
 
     def plain(self) -> Start:
         """Measure each layer alone, with the weights as they are."""

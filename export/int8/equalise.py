@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .layers import sizes_of
+
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
@@ -75,7 +77,7 @@ def find_links(model: onnx.ModelProto) -> tuple[Link, ...]:
                 Reader(node=reader.name or "", tensor=tensor.name or "", first=first)
                 for reader, tensor, first in reads
             )
-            links.append(Link(maker=node.name or "", channels=_channels(node.outputs[0]), readers=readers))
+            links.append(Link(maker=node.name or "", channels=sizes_of(node.outputs[0])[1], readers=readers))
     return tuple(links)
 
 
@@ -131,7 +133,7 @@ def _reads(value: ir.Value, first: int) -> list[tuple[ir.Node, ir.Value, int]]:
     for node, place in value.uses():
         if _passes(node):
             before = node.inputs[:place] if node.op_type == "Concat" else ()
-            found += _reads(node.outputs[0], first + sum(_channels(other) for other in before))
+            found += _reads(node.outputs[0], first + sum(sizes_of(other)[1] for other in before))
         else:
             found.append((node, value, first))
     return found
@@ -144,9 +146,3 @@ def _passes(node: ir.Node) -> bool:
     if node.op_type == "Pad":
         return len(node.inputs) == 2  # without a value it is 0
     return node.op_type in _PASSING_OPS
-
-
-def _channels(value: ir.Value | None) -> int:
-    assert value is not None
-    assert value.shape is not None
-    return int(value.shape[1])  # type: ignore[arg-type]

@@ -87,17 +87,17 @@ def _layer(node: ir.Node) -> ConvLayer:
         weight=inputs[1],
         bias=inputs[2] if len(inputs) > 2 else None,
         macs=_macs(node),
-        refused=COMPUTES_MAP if _sizes(node.outputs[0])[1] == 1 else None,
+        refused=COMPUTES_MAP if sizes_of(node.outputs[0])[1] == 1 else None,
     )
 
 
 def _macs(node: ir.Node) -> int:
     """Multiply the cells of the output (of the input, where it is transposed) by each one's weights."""
     cells = node.inputs[0] if node.op_type == "ConvTranspose" else node.outputs[0]
-    return prod(_sizes(cells)[2:]) * prod(_sizes(node.inputs[1]))
+    return prod(sizes_of(cells)[2:]) * prod(sizes_of(node.inputs[1]))
 
 
-def _sizes(value: ir.Value | None) -> list[int]:
+def sizes_of(value: ir.Value | None) -> list[int]:
     """Give a tensor's sizes; 0 for a batch that is not fixed."""
     assert value is not None
     assert value.shape is not None

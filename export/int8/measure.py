@@ -15,9 +15,9 @@ from ...runtime.contract import OUTPUT_NAME
 from ...runtime.progress import progress
 from ..parity import agreement
 from .layers import ConvLayer
-from .scales import dequantized_weights, fake_quantized, scale_of
+from .scales import scale_of
 from .search_cache import SearchCache
-from .segments import Captured, Floats, Kernel, Segments
+from .segments import Captured, Floats, Segments
 
 _SQNR_CEILING_DB = 200.0
 _OUTLIER_RATIO = 30.0
@@ -139,10 +139,9 @@ class _Bench:
     exact: Sequence[Floats]
 
     def tried(self, observer: Observer, threshold: float) -> _Trial:
+        data = (frame[self.layer.tensor] for frame in self.captured)
         kernel = self.segments.kernel(self.layer)
-        rounded = Kernel(weights=dequantized_weights(kernel.weights), bias=kernel.bias)
-        data = (fake_quantized(frame[self.layer.tensor], scale_of(threshold)) for frame in self.captured)
-        outputs = [self.segments.convolve(self.layer, values, rounded) for values in data]
+        outputs = self.segments.convolve_int8(self.layer, data, kernel, threshold)
         noise = relative_noise(outputs, self.exact)
         return _Trial(observer=observer, threshold=threshold, outputs=outputs, noise=noise)
 

@@ -19,7 +19,7 @@ from .equalise import Link, Octaves, Reader
 from .layers import ConvLayer
 from .measure import relative_noise
 from .quantize import Int8Conv
-from .scales import dequantized_weights, fake_quantized, quantized_weights, scale_of
+from .scales import fake_quantized, quantized_weights, scale_of
 from .segments import Captured, Floats, Kernel, Segments
 
 MOST_OCTAVES = 6
@@ -97,25 +97,25 @@ class OctaveChoice:
     def _pays(self, link: Link, octaves: NDArray[np.int64]) -> bool:
         """Measure whether the outputs of a link's readers lose less by it."""
         factors = np.exp2(octaves).astype(np.float32)
-        found = [self._noise_with(reader, factors) for reader in link.readers]
-        plain = [self._noise_with(reader, np.ones_like(factors)) for reader in link.readers]
-        return sum(found) < sum(plain)
+        noise = [self._noise_before_and_after(reader, factors) for reader in link.readers]
+        return sum(after for _, after in noise) < sum(before for before, _ in noise)
 
-    def _noise_with(self, reader: Reader, factors: Floats) -> float:
-        """Convolve in int8 with channels enlarged; the noise's power over the signal's."""
+    def _noise_before_and_after(self, reader: Reader, factors: Floats) -> tuple[float, float]:
+        """Convolve in int8 as it is, and with channels enlarged: the noise in parts of the signal."""
         layer, conv = self._layers[reader.node], self._convs[reader.node]
-        read = np.ones(conv.weights.shape[1], np.float32)
-        read[reader.first : reader.first + len(factors)] = factors
-        column = read[None, :, None, None]
-        scale = scale_of(conv.threshold)
         own = self._segments.kernel(layer)
-        rounded = Kernel(weights=dequantized_weights(conv.weights / column), bias=own.bias)
-        exact = [self._segments.convolve(layer, frame[layer.tensor], own) for frame in self._frames]
-        outputs = [
-            self._segments.convolve(layer, fake_quantized(frame[layer.tensor] * column, scale), rounded)
-            for frame in self._frames
-        ]
-        return relative_noise(outputs, exact)
+        frames = [frame[layer.tensor] for frame in self._frames]
+        exact = [self._segments.convolve(layer, values, own) for values in frames]
+
+        def noise(column: Floats) -> float:
+            kernel = Kernel(weights=conv.weights / column, bias=own.bias)
+            data = (values * column for values in frames)
+            return relative_noise(self._segments.convolve_int8(layer, data, kernel, conv.threshold), exact)
+
+        plain = np.ones((1, conv.weights.shape[1], 1, 1), np.float32)
+        enlarged = plain.copy()
+        enlarged[0, reader.first : reader.first + len(factors), 0, 0] = factors
+        return noise(plain), noise(enlarged)
 
     @staticmethod
     def _mean_square(frames: Sequence[Floats]) -> NDArray[np.float64]:

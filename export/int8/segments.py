@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...runtime.contract import INPUT_NAME, OUTPUT_NAME, Contract
 from ..ort_session import cpu_session
 from .layers import ConvLayer
+from .scales import dequantized_weights, fake_quantized, scale_of
 
 if TYPE_CHECKING:
     import onnx
@@ -100,6 +101,24 @@ class Segments:
                 groups=attributes.get("group", 1),
             )
         return cast(Floats, out.numpy())
+
+    def convolve_int8(
+        self, layer: ConvLayer, data: Iterable[Floats], kernel: Kernel, threshold: float
+    ) -> list[Floats]:
+        """Compute a convolution with its input and its weights passed through int8 and back.
+
+        Args:
+            layer: whose strides and borders are taken.
+            data: (1, I, H, W) of each frame.
+            kernel: what it multiplies with, not rounded yet.
+            threshold: the largest activation that int8 holds.
+
+        Returns:
+            (1, O, H', W') of each frame.
+        """
+        scale = scale_of(threshold)
+        rounded = Kernel(weights=dequantized_weights(kernel.weights), bias=kernel.bias)
+        return [self.convolve(layer, fake_quantized(values, scale), rounded) for values in data]
 
     def finish(
         self, layer: ConvLayer, outputs: Sequence[Floats], captured: Sequence[Captured]

@@ -44,12 +44,11 @@ def steadied(
     if not movement.shimmers("int8"):
         return cheapest, movement
     trembling = trembling_alone(trials.start, clip.contract, clip.frames.pixels, cache)
-    kept = frozenset(cheapest.kept_nodes)
+    given = kept = frozenset(cheapest.kept_nodes)
     for _ in range(min(MOST_STEADYING, trials.left)):
         most = _MARGIN * moved.allowed_share("int8") * trembling.of_others(kept)
-        kept = trembling.cheapest(frozenset(cheapest.kept_nodes), most)
-        further = ", ".join(sorted(kept.difference(cheapest.kept_nodes)))
-        point = trials.attempt(kept, f"{further} kept against shimmer")
+        kept = trembling.cheapest(given, most)
+        point = trials.attempt(kept, f"{', '.join(sorted(kept - given))} kept against shimmer")
         if not point.passed:
             break
         moved = _movement(trials, point, clip)

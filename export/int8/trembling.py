@@ -13,7 +13,6 @@ from ...runtime.contract import OUTPUT_NAME, Contract
 from ...runtime.progress import progress
 from .layers import ConvLayer
 from .quantize import Int8Conv
-from .scales import dequantized_weights, fake_quantized, scale_of
 from .search_cache import SearchCache
 from .segments import Captured, Kernel, Segments
 from .start import Start
@@ -80,10 +79,9 @@ def trembling_alone(
         captured = segments.capture(frames[:TREMBLING_FRAMES])
         found: dict[str, float] = {}
         with progress("int8: layers tried alone on the clip", len(convs)) as advance:
-            for layer in layers:
-                if layer.node in convs:
-                    found[layer.node] = _trembling(segments, layer, convs[layer.node], captured)
-                    advance()
+            for layer in (layer for layer in layers if layer.node in convs):
+                found[layer.node] = _trembling(segments, layer, convs[layer.node], captured)
+                advance()
         return found
 
     alone = cache.once("trembling", measure)
@@ -91,11 +89,9 @@ def trembling_alone(
 
 
 def _trembling(segments: Segments, layer: ConvLayer, conv: Int8Conv, captured: Sequence[Captured]) -> float:
-    scale = scale_of(conv.threshold)
-    kernel = Kernel(weights=dequantized_weights(conv.weights), bias=conv.bias)
-    outputs = [
-        segments.convolve(layer, fake_quantized(frame[layer.tensor], scale), kernel) for frame in captured
-    ]
+    data = (frame[layer.tensor] for frame in captured)
+    kernel = Kernel(weights=conv.weights, bias=conv.bias)
+    outputs = segments.convolve_int8(layer, data, kernel, conv.threshold)
     maps = np.stack(segments.finish(layer, outputs, captured)).astype(np.float64)  # (K, h, w)
     errors = maps - np.stack([frame[OUTPUT_NAME][0] for frame in captured])
     return float(np.mean(np.diff(errors, axis=0) ** 2))

@@ -79,9 +79,11 @@ def check_output(path: Path) -> None:
         )
 
 
-def write_model(folder: Path, model: onnx.ModelProto, precision: Precision) -> None:
-    """Write a graph into the bundle, its weights inside."""
-    (folder / _MODEL_NAMES[precision]).write_bytes(model.SerializeToString(deterministic=True))
+def write_model(folder: Path, model: onnx.ModelProto, precision: Precision) -> Path:
+    """Write a graph into the bundle, its weights inside; give the file."""
+    path = folder / _MODEL_NAMES[precision]
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return path
 
 
 def write_golden(folder: Path, frames: FrameSet, maps: NDArray[np.float32]) -> None:
@@ -104,7 +106,7 @@ def write_manifest(
         key: value for key, value in asdict(contract).items() if key not in ("precision", "weights_sha256")
     }
     models = {
-        precision: _file_entry(folder / name)
+        precision: file_entry(folder / name)
         for precision, name in _MODEL_NAMES.items()
         if (folder / name).is_file()
     }
@@ -112,7 +114,7 @@ def write_manifest(
         "schema": SCHEMA,
         **shared,
         "models": models,
-        "golden": _file_entry(folder / GOLDEN_NAME),
+        "golden": file_entry(folder / GOLDEN_NAME),
         "lineage": {
             "weights_sha256": contract.weights_sha256,
             **_ranges_lineage(folder),
@@ -134,7 +136,8 @@ def _ranges_lineage(folder: Path) -> dict[str, str]:
     return {"ranges_sha256": sha256_of(path)} if path.is_file() else {}
 
 
-def _file_entry(path: Path) -> dict[str, str | int]:
+def file_entry(path: Path) -> dict[str, str | int]:
+    """Describe a file as the manifest does."""
     return {"file": path.name, "sha256": sha256_of(path), "bytes": path.stat().st_size}
 
 

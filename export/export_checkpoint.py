@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,9 @@ from .ort_session import ort_maps
 from .parity import Parity, compare, reference_maps
 from .range_scan import RangeScan, scan_ranges
 from .report.gather import Material, report_bundle
+from .rivals import rival_bundles
 from .rounding import rounded_as_fp16
-from .speed import measure_speed
+from .speed import Speed, measure_speed
 from .summary import INT8_REMEDY, contract_line, files_line, gate_lines, parity_lines, range_line
 from .to_fp16 import fp16_from_fp32, kept_fp32
 from .to_onnx import contract_of, onnx_from_checkpoint
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from ..train.checkpoint import Checkpoint
     from .engines.build_engine import EngineReport
     from .int8.step import Int8Step
+
+    _Rivals: TypeAlias = Mapping[int, onnx.ModelProto]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,15 +130,14 @@ def export_checkpoint(plan: ExportPlan, say: Say) -> Exported:
     check_output(output)
     check_plan(plan.precisions, plan.engines)
     with atomic_folder(output) as folder:
-        material = _fill(folder, checkpoint, plan, _cache_file(output), say)
+        material, rivals = _fill(folder, checkpoint, plan, _cache_file(output), say)
         manifest = material.manifest
         reports = build_all(folder, _made(plan.precisions, manifest), plan.engines, say)
         if not reports and plan.engines.flavour == "auto":
             say(f"no engine built: {why_none(plan.engines)}")
-        speed = measure_speed(folder) if "int8" in manifest["models"] else None
-        if speed is not None:
-            say(speed.sentence())
-        report_bundle(folder, replace(material, speed=speed))
+        if "int8" in manifest["models"]:
+            material = replace(material, speed=_speed(folder, rivals, plan.engines, say))
+        report_bundle(folder, material)
     say(files_line(output, manifest))
     if plan.precisions == ("int8",) and "int8" not in manifest["models"]:
         raise ParityError(f"{output} holds fp16 alone: no int8 graph keeps the gate. {INT8_REMEDY}")
@@ -143,8 +145,22 @@ def export_checkpoint(plan: ExportPlan, say: Say) -> Exported:
     return Exported(bundle=output, manifest=manifest, engines=engines)
 
 
-def _fill(folder: Path, checkpoint: Checkpoint, plan: ExportPlan, cache_file: Path, say: Say) -> Material:
-    """Make the graphs, measure them, and write the bundle's files; give what the report is made from."""
+def _speed(folder: Path, rivals: _Rivals, engines: EnginePlan, say: Say) -> Speed:
+    """Time int8 beside fp16, and beside the other sets of the Pareto front."""
+    with rival_bundles(folder, rivals, engines, say) as bundles:
+        speed = measure_speed(folder, bundles)
+    say(speed.sentence())
+    return speed
+
+
+def _fill(
+    folder: Path, checkpoint: Checkpoint, plan: ExportPlan, cache_file: Path, say: Say
+) -> tuple[Material, _Rivals]:
+    """Make the graphs, measure them, and write the bundle's files.
+
+    Returns:
+        What the report is made from, and the int8 graphs beside the one that the bundle got.
+    """
     contract = contract_of(checkpoint, plan.batch)
     say(contract_line(contract, plan.weights, plan.opset))
     fp32 = onnx_from_checkpoint(checkpoint, plan.batch, plan.opset)
@@ -171,7 +187,8 @@ def _fill(folder: Path, checkpoint: Checkpoint, plan: ExportPlan, cache_file: Pa
         scan=scan, kept_fp32=graphs.kept_fp32, parities=parities, int8=result, temporal=temporal
     )
     manifest = write_manifest(folder, contract, checkpoint, measured)
-    return _report_material(manifest, measured, graphs, measuring, int8)
+    material = _report_material(manifest, measured, graphs, measuring, int8)
+    return material, int8.search.rivals if int8 else {}
 
 
 def _report_material(

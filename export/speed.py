@@ -1,18 +1,25 @@
-"""Whether int8 pays on this machine: its time for a frame beside fp16's, as `saliency-run` would run both."""
+"""Whether int8 pays on this machine: its time for a frame beside fp16's, as `saliency-run` would run both.
+
+Beside them the other sets on the Pareto front, so that the front shows what more accuracy costs in time.
+"""
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..runtime.bench.loops import FRAME, ModelLoop
 from ..runtime.bench.pictures import synthetic_picture
 from ..runtime.bench.rounds import RoundPlan, take_turns
 from ..runtime.bench.statistics import Interval, median_interval
+from ..runtime.contract import Precision
+from ..runtime.engines.engine import Engine
 from ..runtime.engines.load import load_engine
 from ..runtime.engines.load_options import LoadOptions
 
@@ -28,12 +35,14 @@ class Speed:
         fp16_ms: median time of a frame.
         int8_ms: the same.
         int8_over_fp16: the ratio of both, measured in turn, with its 95% interval.
+        rivals_ms: the same time of other int8 graphs, by their place among the sets that were tried.
     """
 
     engine: str
     fp16_ms: float
     int8_ms: float
     int8_over_fp16: Interval
+    rivals_ms: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def pays(self) -> bool:
@@ -52,11 +61,20 @@ class Speed:
         """Give the fields as plain JSON values."""
         return {
             "engine": self.engine,
-            "fp16_ms": float(f"{self.fp16_ms:.4g}"),
-            "int8_ms": float(f"{self.int8_ms:.4g}"),
+            "fp16_ms": _rounded(self.fp16_ms),
+            "int8_ms": _rounded(self.int8_ms),
             "int8_over_fp16": self.int8_over_fp16.to_json(),
             "pays": self.pays,
         }
+
+    def sets_ms(self, taken: int | None) -> dict[int, float]:
+        """Give the times of all sets by their place, `taken` being that of the bundle's int8 graph."""
+        own = {} if taken is None else {taken: self.int8_ms}
+        return {place: _rounded(time_ms) for place, time_ms in {**self.rivals_ms, **own}.items()}
+
+
+def _rounded(milliseconds: float) -> float:
+    return float(f"{milliseconds:.4g}")
 
 
 def _digits(milliseconds: float) -> str:
@@ -64,28 +82,47 @@ def _digits(milliseconds: float) -> str:
     return f"{float(f'{milliseconds:.3g}'):g}"
 
 
-def measure_speed(bundle: Path) -> Speed:
+def measure_speed(bundle: Path, rivals: Mapping[int, Path]) -> Speed:
     """Run a bundle's fp16 and int8 in turn, each with the best that there is for it on this machine.
 
     Args:
         bundle: a folder with both; its engines are used where they fit this machine, else ONNX Runtime.
+        rivals: folders with other int8 graphs, by their place among the sets that were tried; they are run
+            in turn with both.
 
     Raises:
         SaliencyError: one of them cannot be loaded or run.
     """
+    models: dict[str, tuple[Path, Precision]] = {
+        **{_rival_name(place): (folder, "int8") for place, folder in rivals.items()},
+        "int8": (bundle, "int8"),
+        "fp16": (bundle, "fp16"),
+    }
     quiet = LoadOptions(say=lambda _line: None)
-    with (
-        closing(load_engine(bundle, "int8", quiet)) as int8,
-        closing(load_engine(bundle, "fp16", quiet)) as fp16,
-    ):
-        picture = synthetic_picture(int8.contract.size_hw)
-        batch = int8.contract.batch[0]
-        loops = {"int8": ModelLoop(int8, picture, batch), "fp16": ModelLoop(fp16, picture, batch)}
-        series = take_turns(loops, _QUICK)
-        times_s = {name: series[name][FRAME] / batch for name in loops}
-        return Speed(
-            engine=int8.description,
-            fp16_ms=float(np.median(times_s["fp16"])) * 1e3,
-            int8_ms=float(np.median(times_s["int8"])) * 1e3,
-            int8_over_fp16=median_interval(times_s["int8"] / times_s["fp16"]),
-        )
+    with ExitStack() as opened:
+        engines = {
+            name: opened.enter_context(closing(load_engine(*model, quiet))) for name, model in models.items()
+        }
+        times_ms = _times_ms(engines)
+        description = engines["int8"].description
+    medians_ms = {name: float(np.median(times)) for name, times in times_ms.items()}
+    return Speed(
+        engine=description,
+        fp16_ms=medians_ms["fp16"],
+        int8_ms=medians_ms["int8"],
+        int8_over_fp16=median_interval(times_ms["int8"] / times_ms["fp16"]),
+        rivals_ms={place: medians_ms[_rival_name(place)] for place in rivals},
+    )
+
+
+def _rival_name(place: int) -> str:
+    return f"set {place + 1}"
+
+
+def _times_ms(engines: Mapping[str, Engine]) -> dict[str, NDArray[np.float64]]:
+    """Give each engine's times of a frame, (rounds,), all taken in the same rounds."""
+    contract = next(iter(engines.values())).contract
+    picture, batch = synthetic_picture(contract.size_hw), contract.batch[0]
+    loops = {name: ModelLoop(engine, picture, batch) for name, engine in engines.items()}
+    series = take_turns(loops, _QUICK)
+    return {name: series[name][FRAME] * 1e3 / batch for name in engines}

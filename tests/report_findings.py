@@ -122,12 +122,12 @@ def int8_result(references: NDArray[np.float32], *, passed: bool = True) -> Int8
         ),
     ]
     return Int8Result(
-        passed=passed,
         limits=GateLimits(),
         figures=figures if passed else points[0].figures,
         int8_macs_share=0.875,
         layers=decisions(),
         pareto=points,
+        taken=1 if passed else None,
         repairs=("bias correction",),
         ranges={"source": "shipped", "frames": 512},
         parity=parity,

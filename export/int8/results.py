@@ -142,18 +142,26 @@ class ParetoPoint:
     figures: GateFigures
     passed: bool
 
+    def beats(self, other: ParetoPoint) -> bool:
+        """Tell whether `other` is nowhere better, in share and in the worst frame's figures, and differs."""
+        mine, its = self._merits(), other._merits()
+        return mine != its and all(own >= rival for own, rival in zip(mine, its, strict=True))
+
+    def _merits(self) -> tuple[float, float, float]:
+        return self.int8_macs_share, self.figures.cc_worst, -self.figures.kldiv_worst
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Int8Result:
     """What came out of the search.
 
     Attributes:
-        passed: whether a set passes the gate; else there is no int8 graph.
         limits: of the gate.
         figures: of the set that was chosen; of the best one where none passes.
         int8_macs_share: of that set, 0 to 1.
         layers: the decision on each convolution, in the graph's order.
         pareto: the sets that were tried, in the order of trial.
+        taken: which of them was chosen, from 0; None where none passes.
         repairs: what was done to the weights, such as `bias correction`, in order.
         ranges: where the activation ranges are from: key, source, number of frames.
         parity: the chosen graph's agreement with PyTorch, frame by frame, on the gate's frames.
@@ -161,23 +169,37 @@ class Int8Result:
         seconds: that it took.
     """
 
-    passed: bool
     limits: GateLimits
     figures: GateFigures
     int8_macs_share: float
     layers: Sequence[LayerDecision]
     pareto: Sequence[ParetoPoint]
+    taken: int | None
     repairs: Sequence[str]
     ranges: Mapping[str, Any]
     parity: Parity
     passes: int
     seconds: float
 
+    @property
+    def passed(self) -> bool:
+        """Whether a set passes the gate; else there is no int8 graph."""
+        return self.taken is not None
+
     def failures(self) -> list[str]:
         """Say why no int8 graph was made; nothing where there is one."""
         if self.passed:
             return []
         return self.figures.failures(self.limits) or ["no layer is left in int8"]
+
+    def front(self) -> list[int]:
+        """Give the places in `pareto` of the sets that pass and that no other such set reaches in all."""
+        points = {place: point for place, point in enumerate(self.pareto) if point.passed}
+        return [
+            place
+            for place, point in points.items()
+            if not any(rival.beats(point) for rival in points.values())
+        ]
 
     def kept(self) -> dict[str, str]:
         """Give the convolutions left in float and why."""
@@ -192,6 +214,7 @@ class Int8Result:
             "int8_macs_share": round(self.int8_macs_share, 5),
             "layers": [plain(layer) for layer in self.layers],
             "pareto": [plain(point) for point in self.pareto],
+            "taken": self.taken,
             "repairs": list(self.repairs),
             "ranges": dict(self.ranges),
             "passes": self.passes,

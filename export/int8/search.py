@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ from .decisions import by_harm, decisions
 from .gate import Gate
 from .layers import conv_layers, total_macs
 from .options import SearchBudget
-from .quantize import quantize
 from .recipe import Recipe
 from .results import Int8Result, ParetoPoint
 from .search_cache import SearchCache
@@ -40,12 +39,14 @@ class Int8Search:
     Attributes:
         result: what was found out.
         model: the int8 graph; None where no set passes the gate.
+        rivals: the graphs of the other sets on the Pareto front, by their place in `result.pareto`.
         measured: the same with the body's rounding written out, as the gate measured it; None as above.
         temporal: how it moves on the shipped clip, beside the fp32 graph; None as above.
     """
 
     result: Int8Result
     model: onnx.ModelProto | None
+    rivals: Mapping[int, onnx.ModelProto]
     measured: onnx.ModelProto | None
     temporal: TemporalParity | None
 
@@ -78,12 +79,12 @@ def search_int8(
     kept = frozenset(chosen.kept_nodes)
     steadying = kept.difference(cheapest.kept_nodes)
     result = Int8Result(
-        passed=chosen.passed,
         limits=gate.limits,
         figures=chosen.figures,
         int8_macs_share=chosen.int8_macs_share,
         layers=decisions(layers, start.recipe, gate.limits, kept, steadying),
         pareto=tuple(trials.points),
+        taken=trials.points.index(chosen) if chosen.passed else None,
         repairs=start.repairs,
         ranges=_ranges_json(source.ranges),
         parity=Parity(precision="int8", frames=trials.agreements(kept), rounded=True),
@@ -91,9 +92,19 @@ def search_int8(
         seconds=time.monotonic() - start_s,
     )
     if not result.passed:
-        return Int8Search(result=result, model=None, measured=None, temporal=None)
-    model = quantize(start.source.body, start.recipe.convs(kept))
-    return Int8Search(result=result, model=model, measured=trials.graph(kept), temporal=temporal)
+        return Int8Search(result=result, model=None, rivals={}, measured=None, temporal=None)
+    rivals = {
+        place: trials.model(frozenset(result.pareto[place].kept_nodes))
+        for place in result.front()
+        if place != result.taken
+    }
+    return Int8Search(
+        result=result,
+        model=trials.model(kept),
+        rivals=rivals,
+        measured=trials.graph(kept),
+        temporal=temporal,
+    )
 
 
 def _cheapest(trials: Trials, recipe: Recipe, hurting: Set[str]) -> ParetoPoint:

@@ -67,5 +67,9 @@ class Trials:
         return self._gate.agreements(name, self.graph(kept), "int8", self._cache)
 
     def graph(self, kept: Set[str]) -> onnx.ModelProto:
-        """Give a set's graph, the body's rounding written out."""
+        """Give a set's graph as it is measured, the body's rounding written out."""
         return quantize(self.start.source.rounded, self.start.recipe.convs(kept))
+
+    def model(self, kept: Set[str]) -> onnx.ModelProto:
+        """Give a set's graph as it is shipped."""
+        return quantize(self.start.source.body, self.start.recipe.convs(kept))

@@ -14,7 +14,7 @@ from ...calib.ranges import ActivationRanges
 from ...calib.report import audit_json
 from ...runtime.contract import Contract, Precision
 from ..frames import FrameSet
-from ..int8.results import Int8Result, ParetoPoint
+from ..int8.results import Int8Result
 from ..layer_error import LayerError
 from ..parity import agreement
 from ..speed import Speed
@@ -90,7 +90,7 @@ class Findings:
             "nodes": {
                 precision: [error.to_json() for error in errors] for precision, errors in self.errors.items()
             },
-            "pareto": self.int8.to_json()["pareto"] if self.int8 else [],
+            "pareto": self._pareto(),
             "temporal": self.temporal.to_json() if self.temporal else None,
             "speed": {**self.speed.to_json(), "sentence": f"{self.speed.sentence()}."}
             if self.speed
@@ -102,24 +102,17 @@ class Findings:
     def _gate(self) -> dict[str, Any] | None:
         if self.int8 is None:
             return None
-        names = ("passed", "limits", "figures", "int8_macs_share", "repairs", "passes")
+        names = ("passed", "limits", "figures", "int8_macs_share", "taken", "repairs", "passes")
         found = self.int8.to_json()
-        taken = [
-            place for place, point in enumerate(self.int8.pareto) if self.int8.passed and self._took(point)
-        ]
-        return {
-            **{name: found[name] for name in names},
-            "frames": len(self.int8.parity.frames),
-            "taken": taken[-1] if taken else None,
-        }
+        return {**{name: found[name] for name in names}, "frames": len(self.int8.parity.frames)}
 
-    def _took(self, point: ParetoPoint) -> bool:
-        """Tell whether a set that was tried is the one that was taken."""
-        result = self.int8
-        return result is not None and (point.int8_macs_share, point.figures) == (
-            result.int8_macs_share,
-            result.figures,
-        )
+    def _pareto(self) -> list[dict[str, Any]]:
+        """Give the sets that were tried, and the time of a frame of those that were timed."""
+        if self.int8 is None:
+            return []
+        times_ms = self.speed.sets_ms(self.int8.taken) if self.speed else {}
+        points = self.int8.to_json()["pareto"]
+        return [{**point, "frame_ms": times_ms.get(place)} for place, point in enumerate(points)]
 
     def _frames(self) -> list[dict[str, Any]]:
         shown = self.shown

@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
-from engine_bundles import tiny_bundle
+from engine_bundles import TINY, tiny_bundle, tiny_model
+from saliency_edge.export.engines.engine_step import EnginePlan
+from saliency_edge.export.rivals import rival_bundles
 from saliency_edge.export.speed import Speed, measure_speed
 from saliency_edge.runtime.bench.statistics import Interval
+from saliency_edge.runtime.contract import Contract
 from saliency_edge.runtime.engines.ort_engine import OrtEngine
 
 SLOWER_S = 0.004
+SLOW_SHA256 = "ef" * 32
+NO_ENGINES = EnginePlan(flavour="none", targets=())
 
 
-def speed_with_slow(precision: str, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Speed:
-    """Measure a bundle one of whose models is held up."""
+def hold_up(monkeypatch: pytest.MonkeyPatch, is_slow: Callable[[Contract], bool]) -> None:
+    """Let some models take longer than they do."""
     infer = OrtEngine.infer
 
     def held_up(engine: OrtEngine, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if engine.contract.precision == precision:
+        if is_slow(engine.contract):
             time.sleep(SLOWER_S)
         return infer(engine, frames)
 
     monkeypatch.setattr(OrtEngine, "infer", held_up)
-    return measure_speed(bundle)
 
 
 def test_slow_int8_does_not_pay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    speed = speed_with_slow("int8", tiny_bundle(tmp_path / "toy"), monkeypatch)
+    hold_up(monkeypatch, lambda contract: contract.precision == "int8")
+
+    speed = measure_speed(tiny_bundle(tmp_path / "toy"), {})
 
     assert not speed.pays
     assert speed.int8_ms > SLOWER_S * 1e3
@@ -41,7 +50,9 @@ def test_slow_int8_does_not_pay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_int8_that_is_faster_pays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    speed = speed_with_slow("fp16", tiny_bundle(tmp_path / "toy"), monkeypatch)
+    hold_up(monkeypatch, lambda contract: contract.precision == "fp16")
+
+    speed = measure_speed(tiny_bundle(tmp_path / "toy"), {})
 
     assert speed.pays, speed
     assert speed.fp16_ms > SLOWER_S * 1e3
@@ -53,3 +64,20 @@ def test_times_are_said_as_people_write_them() -> None:
     speed = Speed(engine="ONNX Runtime", fp16_ms=0.081234, int8_ms=2243.6, int8_over_fp16=ratio)
 
     assert "(2240 and 0.0812 ms)" in speed.sentence()
+
+
+def test_other_sets_of_the_front_are_timed_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tiny_bundle(tmp_path / "toy")
+    quick = onnx.load(bundle / "int8.onnx")
+    slow = tiny_model(replace(TINY, precision="int8", weights_sha256=SLOW_SHA256))
+    hold_up(monkeypatch, lambda contract: contract.weights_sha256 == SLOW_SHA256)
+
+    with rival_bundles(bundle, {0: slow, 3: quick}, NO_ENGINES, pytest.fail) as rivals:
+        folders = list(rivals.values())
+        speed = measure_speed(bundle, rivals)
+
+    times_ms = speed.sets_ms(taken=1)
+    assert set(times_ms) == {0, 1, 3}
+    assert times_ms[0] > SLOWER_S * 1e3 > max(times_ms[1], times_ms[3]), times_ms
+    assert times_ms[1] == pytest.approx(speed.int8_ms, rel=1e-3)
+    assert [folder for folder in folders if folder.exists()] == []

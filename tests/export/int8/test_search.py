@@ -103,6 +103,12 @@ def test_an_open_gate_leaves_all_layers_in_int8(tmp_path: Path, monkeypatch: pyt
     assert list(result.kept()) == ["conv9"]
     assert result.int8_macs_share > 0.98
     assert result.pareto[0].kept_nodes == ()
+    assert set(found.rivals) == set(result.front()) - {result.taken} != set()
+    for place, rival in found.rivals.items():
+        quantised = {node.name for node in rival.graph.node if node.name.endswith(".weight.dequantized")}
+        kept = {f"{name}.weight.dequantized" for name in (*result.pareto[place].kept_nodes, "conv9")}
+        assert len(quantised) == len(result.layers) - len(kept)
+        assert quantised.isdisjoint(kept)
     assert all(layer.reason and layer.observer for layer in result.layers if layer.precision == "int8")
 
 

@@ -94,3 +94,11 @@ def test_the_time_of_int8_is_told_and_so_is_that_it_does_not_pay() -> None:
     assert "int8 takes 1.25 times as long as fp16 (3.21 and 2.57 ms): no faster" in slow["sentence"]
     assert "no faster" not in fast["sentence"]
     assert findings_of(int8=False).to_json()["speed"] is None
+
+
+def test_the_sets_of_the_front_have_the_time_of_a_frame() -> None:
+    timed = replace(findings_of(), speed=replace(speed(), rivals_ms={0: 2.91239}))
+
+    assert [point["frame_ms"] for point in timed.to_json()["pareto"]] == [2.912, 3.21]
+    assert [point["frame_ms"] for point in findings_of().to_json()["pareto"]] == [None, 3.21]
+    assert [point["frame_ms"] for point in findings_of(passed=False).to_json()["pareto"]] == [None, None]

@@ -114,7 +114,7 @@ def test_every_figure_is_that_of_the_json(findings: Findings, tmp_path: Path) ->
         "/layers/2/sqnr_db",
         "/layers/2/in_graph_db/int8",
         "/layers/2/threshold",
-        "/speed/int8_ms",
+        "/pareto/1/frame_ms",
         "/pareto/1/figures/cc_worst",
         "/parity/fp16_rounded/worst/cc",
         "/calibration/audit/frames/spreads/luminance/p50",

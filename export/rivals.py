@@ -1,0 +1,60 @@
+"""Bundles of the other int8 graphs on the Pareto front, to be timed beside the one that was taken."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..runtime.artifact import read_json, write_json
+from ..runtime.bundle import MANIFEST_NAME
+from ..runtime.errors import BuildError
+from ..runtime.machine import find_gpu
+from .bundle import GOLDEN_NAME, file_entry, write_model
+from .engines.engine_step import EnginePlan, Say, build_all
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@contextmanager
+def rival_bundles(
+    bundle: Path, models: Mapping[int, onnx.ModelProto], plan: EnginePlan, say: Say
+) -> Iterator[dict[int, Path]]:
+    """Give each graph a bundle of its own, gone when the block is left.
+
+    Where there is a GPU, each gets an engine for it, as the plan has it; one whose engine cannot be built is
+    left out, which is said.
+
+    Args:
+        bundle: the folder that holds the graph that was taken.
+        models: the others, by their place among the sets that were tried.
+        plan: of the engines; its targets do not matter, for what is timed runs here.
+        say: takes the lines that people read.
+    """
+    with tempfile.TemporaryDirectory(prefix="saliency-rivals-") as parent:
+        found = {}
+        for place, model in models.items():
+            folder = Path(parent) / str(place)
+            try:
+                _write(folder, bundle, model)
+                if find_gpu() is not None:
+                    build_all(folder, ["int8"], replace(plan, targets=()), lambda _line: None)
+            except BuildError as error:
+                say(f"set {place + 1} is not timed: {error}")
+                continue
+            found[place] = folder
+        yield found
+
+
+def _write(folder: Path, bundle: Path, model: onnx.ModelProto) -> None:
+    """Write what a device needs to run the graph."""
+    folder.mkdir()
+    path = write_model(folder, model, "int8")
+    shutil.copy(bundle / GOLDEN_NAME, folder)
+    manifest = read_json(bundle / MANIFEST_NAME)
+    write_json(folder / MANIFEST_NAME, {**manifest, "models": {"int8": file_entry(path)}})

@@ -17,7 +17,7 @@ OVERLAY := demo/overlay.mp4
 CLIP := calib/assets/big_buck_bunny.mp4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench golden ranges api lock
+.PHONY: help demo test check bench golden ranges weights api lock
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -46,6 +46,9 @@ golden: $(READY) ## write the golden --help texts anew: look at the difference b
 
 ranges: $(READY) ## take the activation ranges of the shipped weights anew: make ranges PHOTOS=path/to/photos
 	$(BIN)/python docs/shipped_ranges.py $(PHOTOS)
+
+weights: $(READY) ## train the shipped weights anew, a night on two cores: make weights DATA=path/to/data
+	$(MAKE) -f docs/weights.mk weights DATA=$(DATA)
 
 # Packages that go with no other: the runtime's calls are held against the interfaces of these versions.
 api: $(API)

@@ -97,7 +97,7 @@ def fit(
 
 @app.command()
 def recipe(
-    name: Annotated[str, typer.Argument(help="deep_half or mlnet, then _coarse or _fine.")],
+    name: Annotated[str, typer.Argument(help="One stage of docs/weights.mk, such as deep_half_fine.")],
     data: Annotated[Path, typer.Option(help="Folder with salicon, scene500 and photos.")],
     output: Output,
     teacher: Teachers = None,

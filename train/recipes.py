@@ -87,6 +87,21 @@ RECIPES: dict[str, Recipe] = {
             seed=1,
         ),
     ),
+    # Once more, with what both networks had become among the teachers, and more of their maps than people's.
+    "mlnet_final": replace(
+        _MLNET_FINE,
+        real=2,
+        distilled=4,
+        config=replace(
+            _MLNET_FINE.config,
+            steps=1200,
+            backbone_rate=0.5,
+            frozen_blocks=2,
+            ema=0.997,
+            validate_every=300,
+            seed=2,
+        ),
+    ),
     "deep_half_coarse": _DEEP,
     "deep_half_fine": _DEEP_FINE,
     # Once more from the top of the learning rate, with MLNet among the teachers.

@@ -61,7 +61,7 @@ def toy_ranges() -> ActivationRanges:
         method="a method",
         versions={"numpy": "2"},
     )
-    steps: tuple[tuple[Step, int], ...] = (("eighth", 64), ("quarter", 128), ("half", 256))
+    steps: tuple[tuple[Step, int], ...] = (("eighth", 64), ("quarter", 128), ("half", 250), ("half", 262))
     changes = tuple(
         Change(
             observer=observer,

@@ -138,10 +138,10 @@ def settling_plot(changes: Sequence[Mapping[str, Any]]) -> Plot:
     """Draw how far scales of a part of the calibration frames lie from those of all, by observer."""
     box = Box()
     highest = max(0.02, *(change["relative"] for change in changes))
-    counts = {change["step"]: change["frames"] for change in changes}
-    x = Scale(low=0, high=max(len(counts) - 1, 1), start_px=box.left + 20, end_px=box.right - 20)
+    steps = list(dict.fromkeys(change["step"] for change in changes))
+    x = Scale(low=0, high=max(len(steps) - 1, 1), start_px=box.left + 20, end_px=box.right - 20)
     y = Scale(low=0.0, high=1.08 * highest, start_px=box.bottom, end_px=box.top)
-    columns = {step: x.px(place) for place, step in enumerate(counts)}
+    columns = {step: x.px(place) for place, step in enumerate(steps)}
     lines = [
         Line(points=joined(_settling(changes, name, columns, y)), kind=_css(name)) for name in OBSERVER_NAMES
     ]
@@ -150,7 +150,7 @@ def settling_plot(changes: Sequence[Mapping[str, Any]]) -> Plot:
         description="How far scales of a part of the calibration frames lie from those of all",
         x_label="frames used",
         y_label="largest change of a scale against all frames",
-        x_ticks=[Tick(px=columns[step], text=str(count)) for step, count in counts.items()],
+        x_ticks=[Tick(px=px, text=_frames_text(changes, step)) for step, px in columns.items()],
         y_ticks=[Tick(px=y.px(tick), text=f"{100 * tick:g}%") for tick in nice_ticks(0, y.high, 5)],
         lines=lines,
         rules=[Rule(px=y.px(SETTLED))],
@@ -161,8 +161,18 @@ def settling_plot(changes: Sequence[Mapping[str, Any]]) -> Plot:
 def _settling(
     changes: Sequence[Mapping[str, Any]], observer: str, columns: Mapping[str, float], y: Scale
 ) -> list[tuple[float, float]]:
+    """Give the point of each step; of several parts of one size that which lies farthest counts."""
     own = [change for change in changes if change["observer"] == observer]
-    return [(columns[change["step"]], y.px(change["relative"])) for change in own]
+    return [
+        (px, y.px(max(change["relative"] for change in own if change["step"] == step)))
+        for step, px in columns.items()
+    ]
+
+
+def _frames_text(changes: Sequence[Mapping[str, Any]], step: str) -> str:
+    """Give the number of frames of a step's parts, which may differ a little."""
+    counts = sorted({change["frames"] for change in changes if change["step"] == step})
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
 def _row_ticks(box: Box, names: Sequence[str]) -> list[Tick]:

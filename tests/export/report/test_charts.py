@@ -127,15 +127,19 @@ def test_flicker_is_drawn_step_by_step(report: dict[str, Any]) -> None:
 
 def test_scales_settle_towards_all_frames(report: dict[str, Any]) -> None:
     drawn = plot(report, "settling")
-    y, columns = reader(drawn.y_ticks), {tick.px: int(tick.text) for tick in drawn.x_ticks}
+    y = reader(drawn.y_ticks)
 
     points = [tuple(map(float, point.split(","))) for point in drawn.lines[0].points.split()]
 
     first, name = drawn.lines[0].kind, "percentile_99.9"
     changes = [c for c in report["calibration"]["audit"]["ranges"]["changes"] if c["observer"] == name]
+    eighth, quarter, half, other_half = [change["relative"] for change in changes]
     assert first == "percentile-99-9"
-    assert [columns[x] for x, _ in points] == [change["frames"] for change in changes] == [64, 128, 256]
-    assert [y(px) for _, px in points] == pytest.approx([c["relative"] for c in changes], abs=2e-4)
+    assert [(tick.px, tick.text) for tick in drawn.x_ticks] == [
+        (x, text) for (x, _), text in zip(points, ("64", "128", "250 to 262"), strict=True)
+    ]
+    assert half > other_half
+    assert [y(px) for _, px in points] == pytest.approx([eighth, quarter, half], abs=2e-4)
     assert y(drawn.rules[0].px) == pytest.approx(0.01, abs=2e-4)
 
 

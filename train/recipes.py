@@ -65,6 +65,42 @@ _MLNET_FINE = Recipe(
         steps=800, learning_rate=2e-4, backbone_rate=0.3, warmup=50, ema=0.995, validate_every=200
     ),
 )
+_MLNET_LONG = replace(
+    _MLNET_FINE,
+    config=replace(
+        _MLNET_FINE.config,
+        steps=1150,
+        backbone_rate=0.5,
+        frozen_blocks=2,
+        ema=0.997,
+        validate_every=230,
+        seed=1,
+    ),
+)
+# What both networks had become is among the teachers, and there is more of their maps than people's.
+_MLNET_FINAL = replace(
+    _MLNET_LONG,
+    real=2,
+    distilled=4,
+    config=replace(_MLNET_LONG.config, steps=1200, validate_every=300, seed=2),
+)
+
+
+def _last(recipe: Recipe, *, seed: int) -> Recipe:
+    """Give a short stage on people's maps alone, for teachers' are softer, averaged with what was before."""
+    config = replace(
+        recipe.config,
+        steps=60,
+        learning_rate=4e-5,
+        warmup=10,
+        ema=0.98,
+        ema_rises=False,
+        validate_every=20,
+        seed=seed,
+    )
+    return replace(recipe, real=recipe.real + recipe.distilled, distilled=0, config=config)
+
+
 RECIPES: dict[str, Recipe] = {
     "mlnet_coarse": Recipe(
         network="mlnet_small",
@@ -75,33 +111,13 @@ RECIPES: dict[str, Recipe] = {
         config=FitConfig(steps=1500, learning_rate=2e-4, backbone_rate=0.15, ema=0.997, validate_every=250),
     ),
     "mlnet_fine": _MLNET_FINE,
-    "mlnet_long": replace(
-        _MLNET_FINE,
-        config=replace(
-            _MLNET_FINE.config,
-            steps=1150,
-            backbone_rate=0.5,
-            frozen_blocks=2,
-            ema=0.997,
-            validate_every=230,
-            seed=1,
-        ),
+    "mlnet_long": _MLNET_LONG,
+    "mlnet_final": _MLNET_FINAL,
+    # Each round from the top of the learning rate had gained: once more.
+    "mlnet_more": replace(
+        _MLNET_FINAL, config=replace(_MLNET_FINAL.config, steps=900, learning_rate=1.5e-4, seed=4)
     ),
-    # Once more, with what both networks had become among the teachers, and more of their maps than people's.
-    "mlnet_final": replace(
-        _MLNET_FINE,
-        real=2,
-        distilled=4,
-        config=replace(
-            _MLNET_FINE.config,
-            steps=1200,
-            backbone_rate=0.5,
-            frozen_blocks=2,
-            ema=0.997,
-            validate_every=300,
-            seed=2,
-        ),
-    ),
+    "mlnet_last": _last(_MLNET_FINAL, seed=3),
     "deep_half_coarse": _DEEP,
     "deep_half_fine": _DEEP_FINE,
     # Once more from the top of the learning rate, with MLNet among the teachers.
@@ -115,22 +131,7 @@ RECIPES: dict[str, Recipe] = {
         distilled=6,
         config=replace(_DEEP_FINE.config, steps=2300, ema=0.998, validate_every=230, seed=1),
     ),
-    # Teachers' maps are softer than people's: a little of people alone, averaged with what was there before.
-    "deep_half_last": replace(
-        _DEEP_FINE,
-        real=8,
-        distilled=0,
-        config=replace(
-            _DEEP_FINE.config,
-            steps=60,
-            learning_rate=4e-5,
-            warmup=10,
-            ema=0.98,
-            ema_rises=False,
-            validate_every=20,
-            seed=2,
-        ),
-    ),
+    "deep_half_last": _last(_DEEP_FINE, seed=2),
 }
 
 

@@ -28,14 +28,13 @@ LAST_TEACHERS := $(GLIMPSE) $(DEEP_HALF_LAST) $(DEEP_HALF_LAST) $(MLNET_LONG) $(
 
 .PHONY: weights
 .SECONDARY:
-weights: $(call deep_half,last) $(call mlnet,last)
+weights: $(call deep_half,last) $(call mlnet,more)
 
 $(call mlnet_small,coarse): $(VGG16) $(FIRST_TEACHERS)
 $(call mlnet,fine): $(call mlnet_small,coarse) $(NEXT_TEACHERS)
 $(call mlnet,long): $(call mlnet,fine) $(NEXT_TEACHERS)
 $(call mlnet,final): $(call mlnet,long) $(LAST_TEACHERS)
 $(call mlnet,more): $(call mlnet,final) $(LAST_TEACHERS)
-$(call mlnet,last): $(call mlnet,more)
 
 $(call deep_half,coarse): $(FIRST_TEACHERS)
 $(call deep_half,fine): $(call deep_half,coarse) $(FIRST_TEACHERS)

@@ -29,6 +29,7 @@ LAST_TEACHERS := $(GLIMPSE) $(DEEP_HALF_LAST) $(DEEP_HALF_LAST) $(MLNET_LONG) $(
 .PHONY: weights
 .SECONDARY:
 weights: $(call deep_half,last) $(call mlnet,more)
+	@echo "trained: $^. To ship them, copy them into train/weights, then: make ranges PHOTOS=$(DATA)/photos/train"
 
 $(call mlnet_small,coarse): $(VGG16) $(FIRST_TEACHERS)
 $(call mlnet,fine): $(call mlnet_small,coarse) $(NEXT_TEACHERS)

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,13 +26,13 @@ def rival_bundles(
 ) -> Iterator[dict[int, Path]]:
     """Give each graph a bundle of its own, gone when the block is left.
 
-    Where there is a GPU, each gets an engine for it, as the plan has it; one whose engine cannot be built is
-    left out, which is said.
+    Where there is a GPU, each gets the same engines as the bundle, so that the same backend runs all of them;
+    one whose engine cannot be built is left out, which is said.
 
     Args:
         bundle: the folder that holds the graph that was taken.
         models: the others, by their place among the sets that were tried.
-        plan: of the engines; its targets do not matter, for what is timed runs here.
+        plan: what the bundle's engines were built by.
         say: takes the lines that people read.
     """
     with tempfile.TemporaryDirectory(prefix="saliency-rivals-") as parent:
@@ -43,7 +42,7 @@ def rival_bundles(
             try:
                 _write(folder, bundle, model)
                 if find_gpu() is not None:
-                    build_all(folder, ["int8"], replace(plan, targets=()), lambda _line: None)
+                    build_all(folder, ["int8"], plan, lambda _line: None)
             except BuildError as error:
                 say(f"set {place + 1} is not timed: {error}")
                 continue

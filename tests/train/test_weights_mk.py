@@ -38,7 +38,9 @@ def planned(data: Path) -> subprocess.CompletedProcess[str]:
 def commands(data: Path) -> Iterator[list[str]]:
     done = planned(data)
     assert done.returncode == 0, done.stderr
-    for line in done.stdout.replace("\\\n", " ").splitlines():
+    *stages, told = done.stdout.replace("\\\n", " ").splitlines()
+    assert "To ship them, copy them into train/weights" in told
+    for line in stages:
         yield shlex.split(line)
 
 

@@ -12,16 +12,18 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from engine_bundles import TINY, tiny_bundle, tiny_model
+from engine_bundles import TINY, engine_files, tiny_bundle, tiny_model
 from saliency_edge.export.engines.engine_step import EnginePlan
 from saliency_edge.export.rivals import rival_bundles
 from saliency_edge.export.speed import Speed, measure_speed
 from saliency_edge.runtime.bench.statistics import Interval
 from saliency_edge.runtime.contract import Contract
 from saliency_edge.runtime.engines.ort_engine import OrtEngine
+from saliency_edge.runtime.machine import Gpu
 
 SLOWER_S = 0.004
 SLOW_SHA256 = "ef" * 32
+ORIN = Gpu(name="Orin", compute_capability="8.7", integrated=True, driver="540.4.0, CUDA 12.6")
 NO_ENGINES = EnginePlan(flavour="none", targets=())
 
 
@@ -81,3 +83,21 @@ def test_other_sets_of_the_front_are_timed_beside_it(tmp_path: Path, monkeypatch
     assert times_ms[0] > SLOWER_S * 1e3 > max(times_ms[1], times_ms[3]), times_ms
     assert times_ms[1] == pytest.approx(speed.int8_ms, rel=1e-3)
     assert [folder for folder in folders if folder.exists()] == []
+
+
+@pytest.mark.parametrize(("target", "timed"), [("sm86", True), ("sm75", False)])
+def test_a_rival_gets_an_engine_where_a_gpu_is_or_is_left_out(
+    target: str, timed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="no TensorRT-RTX here: pip install 'saliency-edge[rtx]'")
+    monkeypatch.setattr("saliency_edge.export.rivals.find_gpu", lambda: ORIN)
+    bundle = tiny_bundle(tmp_path / "toy")
+    plan = EnginePlan(flavour="rtx", targets=(target,))
+    lines: list[str] = []
+
+    with rival_bundles(bundle, {1: onnx.load(bundle / "int8.onnx")}, plan, lines.append) as rivals:
+        engines = [name for folder in rivals.values() for name in engine_files(folder)]
+
+    assert list(rivals) == ([1] if timed else [])
+    assert any(name.startswith("sm86") and name.endswith(".engine") for name in engines) == timed, engines
+    assert [line.partition(": ")[0] for line in lines] == ([] if timed else ["set 2 is not timed"])

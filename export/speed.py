@@ -88,7 +88,7 @@ def measure_speed(bundle: Path, rivals: Mapping[int, Path]) -> Speed:
     Args:
         bundle: a folder with both; its engines are used where they fit this machine, else ONNX Runtime.
         rivals: folders with other int8 graphs, by their place among the sets that were tried; they are run
-            in turn with both.
+            in turn with both. One that something else runs than int8 is left out: its time would not compare.
 
     Raises:
         SaliencyError: one of them cannot be loaded or run.
@@ -104,14 +104,18 @@ def measure_speed(bundle: Path, rivals: Mapping[int, Path]) -> Speed:
             name: opened.enter_context(closing(load_engine(*model, quiet))) for name, model in models.items()
         }
         times_ms = _times_ms(engines)
-        description = engines["int8"].description
+        runs_on = {name: engine.description for name, engine in engines.items()}
     medians_ms = {name: float(np.median(times)) for name, times in times_ms.items()}
     return Speed(
-        engine=description,
+        engine=runs_on["int8"],
         fp16_ms=medians_ms["fp16"],
         int8_ms=medians_ms["int8"],
         int8_over_fp16=median_interval(times_ms["int8"] / times_ms["fp16"]),
-        rivals_ms={place: medians_ms[_rival_name(place)] for place in rivals},
+        rivals_ms={
+            place: medians_ms[_rival_name(place)]
+            for place in rivals
+            if runs_on[_rival_name(place)] == runs_on["int8"]
+        },
     )
 
 

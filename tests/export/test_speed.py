@@ -85,6 +85,26 @@ def test_other_sets_of_the_front_are_timed_beside_it(tmp_path: Path, monkeypatch
     assert [folder for folder in folders if folder.exists()] == []
 
 
+def test_a_set_that_something_else_runs_has_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tiny_bundle(tmp_path / "toy")
+    other = tiny_model(replace(TINY, precision="int8", weights_sha256=SLOW_SHA256))
+    load = OrtEngine.load
+
+    def elsewhere(path: Path, **options: int | None) -> OrtEngine:
+        engine = load(path, **options)
+        if engine.contract.weights_sha256 == SLOW_SHA256:
+            engine.description = "another backend, int8"
+        return engine
+
+    monkeypatch.setattr(OrtEngine, "load", elsewhere)
+    with rival_bundles(
+        bundle, {0: other, 1: onnx.load(bundle / "int8.onnx")}, NO_ENGINES, pytest.fail
+    ) as rivals:
+        speed = measure_speed(bundle, rivals)
+
+    assert set(speed.rivals_ms) == {1}
+
+
 @pytest.mark.parametrize(("target", "timed"), [("sm86", True), ("sm75", False)])
 def test_a_rival_gets_an_engine_where_a_gpu_is_or_is_left_out(
     target: str, timed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

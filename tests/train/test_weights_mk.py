@@ -31,7 +31,10 @@ def data(tmp_path: Path) -> Path:
 
 def planned(data: Path) -> subprocess.CompletedProcess[str]:
     command = ["make", "-n", "-f", str(WEIGHTS_MK), "weights", f"DATA={data}", f"RUNS={data.parent / 'runs'}"]
-    free = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS")}
+    # Inside `make test` these would tell make that it is called by another, which it then talks about.
+    free = {
+        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+    }
     return subprocess.run(command, capture_output=True, text=True, check=False, env=free)
 
 

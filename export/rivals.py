@@ -39,15 +39,18 @@ def rival_bundles(
         found = {}
         for place, model in models.items():
             folder = Path(parent) / str(place)
+            _write(folder, bundle, model)
             try:
-                _write(folder, bundle, model)
-                if find_gpu() is not None:
-                    build_all(folder, ["int8"], plan, lambda _line: None)
+                _build(folder, plan)
+                found[place] = folder
             except BuildError as error:
                 say(f"set {place + 1} is not timed: {error}")
-                continue
-            found[place] = folder
         yield found
+
+
+def _build(folder: Path, plan: EnginePlan) -> None:
+    if find_gpu() is not None:
+        build_all(folder, ["int8"], plan, lambda _line: None)
 
 
 def _write(folder: Path, bundle: Path, model: onnx.ModelProto) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..pareto_front import front
 from ..parity import Agreement, Parity
 
 LayerPrecision = Literal["int8", "float"]
@@ -142,12 +143,8 @@ class ParetoPoint:
     figures: GateFigures
     passed: bool
 
-    def beats(self, other: ParetoPoint) -> bool:
-        """Tell whether `other` is nowhere better, in share and in the worst frame's figures, and differs."""
-        mine, its = self._merits(), other._merits()
-        return mine != its and all(own >= rival for own, rival in zip(mine, its, strict=True))
-
-    def _merits(self) -> tuple[float, float, float]:
+    def merits(self) -> tuple[float, float, float]:
+        """Give what the Pareto front weighs, larger being better: share and the worst frame's figures."""
         return self.int8_macs_share, self.figures.cc_worst, -self.figures.kldiv_worst
 
 
@@ -194,12 +191,8 @@ class Int8Result:
 
     def front(self) -> list[int]:
         """Give the places in `pareto` of the sets that pass and that no other such set reaches in all."""
-        points = {place: point for place, point in enumerate(self.pareto) if point.passed}
-        return [
-            place
-            for place, point in points.items()
-            if not any(rival.beats(point) for rival in points.values())
-        ]
+        passing = [place for place, point in enumerate(self.pareto) if point.passed]
+        return [passing[found] for found in front([self.pareto[place].merits() for place in passing])]
 
     def kept(self) -> dict[str, str]:
         """Give the convolutions left in float and why."""

@@ -14,7 +14,7 @@ from ...calib.ranges import ActivationRanges
 from ...calib.report import audit_json
 from ...runtime.contract import Contract, Precision
 from ..frames import FrameSet
-from ..int8.results import Int8Result
+from ..int8.results import Int8Result, plain
 from ..layer_error import LayerError
 from ..parity import agreement
 from ..speed import Speed
@@ -111,8 +111,8 @@ class Findings:
         if self.int8 is None:
             return []
         times_ms = self.speed.sets_ms(self.int8.taken) if self.speed else {}
-        points = self.int8.to_json()["pareto"]
-        return [{**point, "frame_ms": times_ms.get(place)} for place, point in enumerate(points)]
+        points = enumerate(self.int8.pareto)
+        return [{**plain(point), "frame_ms": times_ms.get(place)} for place, point in points]
 
     def _frames(self) -> list[dict[str, Any]]:
         shown = self.shown

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..pareto_front import front
 from .plots import Box, Line, Mark, Plot, Rule, Scale, Tick, joined, nice_ticks
 
 
@@ -63,7 +64,7 @@ def pareto_plot(points: Sequence[Mapping[str, Any]], gate: Mapping[str, Any], me
     places = [(x.px(share), y.px(height)) for share, height in zip(shares, heights, strict=True)]
     kinds = [_kind(point, place == gate["taken"]) for place, point in enumerate(points)]
     labels = _apart(places)
-    front = [place for place, found in zip(places, _on_front(shares, heights), strict=True) if found]
+    best = [places[found] for found in front(list(zip(shares, heights, strict=True)))]
     x_ticks = nice_ticks(x.low, min(1.0, x.high), 5)
     return Plot(
         box=box,
@@ -72,7 +73,7 @@ def pareto_plot(points: Sequence[Mapping[str, Any]], gate: Mapping[str, Any], me
         y_label=f"{metric.name} from PyTorch's map, worst frame",
         x_ticks=[Tick(px=x.px(tick), text=f"{100 * tick:g}%") for tick in x_ticks],
         y_ticks=_metric_ticks(y, metric),
-        lines=[Line(points=joined(sorted(front)), kind="front")],
+        lines=[Line(points=joined(sorted(best)), kind="front")],
         marks=[
             Mark(x=px, y=py, kind=kind, title=_set_title(point, metric), label=label)
             for (px, py), kind, point, label in zip(places, kinds, points, labels, strict=True)
@@ -101,16 +102,6 @@ def _apart(places: Sequence[tuple[float, float]]) -> list[str]:
         )
         labels.append("" if covered else str(number + 1))
     return labels
-
-
-def _on_front(shares: Sequence[float], heights: Sequence[float]) -> list[bool]:
-    """Tell which sets no other one beats in both figures."""
-    points = list(zip(shares, heights, strict=True))
-    return [not any(other != point and _reaches(other, point) for other in points) for point in points]
-
-
-def _reaches(other: tuple[float, float], point: tuple[float, float]) -> bool:
-    return other[0] >= point[0] and other[1] >= point[1]
 
 
 def _metric_ticks(scale: Scale, metric: Metric) -> list[Tick]:

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
 
 from dataset_files import save_map, save_photo
+from parsing import parsed
 from toy_models import save_clip, save_images, save_toy_bundle
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -81,23 +81,13 @@ def own_commands() -> dict[str, str]:
     return {script.name: script.module for script in scripts if script.module.startswith("saliency_edge.")}
 
 
-def parsed(command: Command) -> tuple[dict[str, Any], list[str]]:
+def parsed_command(command: Command) -> tuple[dict[str, Any], list[str]]:
     """Parse one of our own commands as it does itself, without running it.
 
     Returns:
         Its options by name, and its arguments.
     """
-    parser = typer.main.get_command(import_module(own_commands()[command.program]).app)
-    words = list(command.words[1:])
-    context = parser.make_context(command.program, words)
-    while hasattr(parser, "resolve_command"):
-        _, parser, words = parser.resolve_command(context, words)
-        assert parser is not None
-        context = parser.make_context(parser.name, words, parent=context)
-    values = context.params
-    arguments = [values[one.name] for one in parser.params if one.param_type_name == "argument" and one.name]
-    flat = [item for one in arguments for item in (one if isinstance(one, list | tuple) else [one])]
-    return values, [str(item) for item in flat if item is not None]
+    return parsed(import_module(own_commands()[command.program]).app, command.words[1:])
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +128,7 @@ def test_commands_are_read_as_a_shell_reads_them() -> None:
 @pytest.mark.parametrize("words", ["", "deep_half clip.mp4 --nope", "deep_half clip.mp4 --opacity 7"])
 def test_options_that_are_wrong_would_be_refused(words: str) -> None:
     with pytest.raises(Exception, match=r"Missing|No such option|less than or equal to 1"):
-        parsed(Command(1, ("saliency-run", *words.split())))
+        parsed_command(Command(1, ("saliency-run", *words.split())))
 
 
 def test_there_are_commands() -> None:
@@ -158,7 +148,7 @@ def test_each_program_is_known(command: Command) -> None:
 @pytest.mark.parametrize("command", [one for one in COMMANDS if one.program in own_commands()], ids=str)
 def test_options_are_understood(command: Command) -> None:
     try:
-        parsed(command)
+        parsed_command(command)
     except Exception as error:
         pytest.fail(f"{command}\nis refused: {getattr(error, 'message', error)}")
 
@@ -219,7 +209,7 @@ def why_not_run(command: Command, sandbox: Path) -> str | None:
         if shutil.which("ffmpeg") is None:
             return "no ffmpeg here"
     else:
-        values, files = parsed(command)
+        values, files = parsed_command(command)
         endless = [name for name in ENDLESS if values.get(name)]
         if endless:
             return f"with {' and '.join(endless)} it does not end by itself"

@@ -8,11 +8,10 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer.main
 
+from parsing import parsed
 from saliency_edge.export import cli as export_cli
 from saliency_edge.train import cli as train_cli
 from saliency_edge.train.recipes import RECIPES
@@ -52,13 +51,13 @@ def test_every_recipe_is_run_once_from_what_is_there(data: Path) -> None:
     run: list[str] = []
     for program, *words in commands(data):
         if Path(program).name == "saliency-export":
-            values = parsed(export_cli.app, words)
+            values, _ = parsed(export_cli.app, words)
             assert values["weights"] in there
             there.add(values["output"] / "fp32.onnx")
             continue
         assert Path(program).name == "saliency-train"
         assert words[0] == "recipe"
-        values = parsed(train_cli.app, words)
+        values, _ = parsed(train_cli.app, words)
         recipe = RECIPES[values["name"]]
         starts = [path for path in (values["start"], values["vgg16"]) if path is not None]
         teachers = list(values["teacher"] or ())
@@ -72,7 +71,7 @@ def test_every_recipe_is_run_once_from_what_is_there(data: Path) -> None:
 
 def test_a_network_that_teaches_counts_twice(data: Path) -> None:
     words = next(words for _, *words in commands(data) if "mlnet_final" in words)
-    teachers = parsed(train_cli.app, words)["teacher"]
+    teachers = parsed(train_cli.app, words)[0]["teacher"]
 
     assert [path.name for path in teachers] == ["a.onnx", "b.onnx", *["fp32.onnx"] * 4]
     assert [path.parent.name for path in teachers[2:]] == ["deep_half"] * 2 + ["mlnet_small"] * 2
@@ -84,13 +83,3 @@ def test_a_folder_without_the_data_is_refused(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "holds no teachers/glimpse/*.onnx. Give the folder of the data" in done.stderr
     assert done.stdout == ""
-
-
-def parsed(app: typer.Typer, words: list[str]) -> dict[str, Any]:
-    """Parse a command as it does itself, without running it."""
-    parser = typer.main.get_command(app)
-    context = parser.make_context("program", list(words))
-    if hasattr(parser, "resolve_command"):
-        _, parser, words = parser.resolve_command(context, list(words))
-        context = parser.make_context("command", words)
-    return context.params

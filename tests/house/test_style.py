@@ -1,8 +1,7 @@
-"""Ruff, mypy, sizes, and nothing that ties the code to one machine."""
+"""Ruff, mypy, and nothing that ties the code to one machine."""
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import subprocess
@@ -12,8 +11,6 @@ from pathlib import Path
 import pytest
 
 FOLDERS = ("runtime", "train", "calib", "export")
-MAX_FILE_LINES = 320
-MAX_BODY_LINES = 40
 # Hosts of packages and of models, and paths that one machine has.
 FORBIDDEN = re.compile(
     r"pypi\.(org|nvidia)|pythonhosted\.|download\.pytorch\.|huggingface\.co|conda\.anaconda\."
@@ -34,16 +31,6 @@ def run(*command: str, repository: Path, **environment: str) -> None:
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
 
 
-def python_files(repository: Path) -> list[Path]:
-    return [path for folder in (*FOLDERS, "tests") for path in sorted((repository / folder).rglob("*.py"))]
-
-
-def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Count a function's lines without its signature and docstring."""
-    body = function.body[1:] if ast.get_docstring(function) else function.body
-    return (function.end_lineno or 0) - body[0].lineno + 1 if body else 0
-
-
 def test_ruff_finds_nothing(repository: Path) -> None:
     run("ruff", "check", ".", repository=repository)
 
@@ -61,28 +48,6 @@ def test_mypy_strict_finds_nothing(repository: Path) -> None:
             link.symlink_to(Path("..", "..", "..", folder))
     packages = [word for folder in FOLDERS for word in ("-p", f"saliency_edge.{folder}")]
     run("mypy", *packages, repository=repository, MYPYPATH=str(view))
-
-
-def test_files_are_short(repository: Path) -> None:
-    too_long = [
-        f"{path.relative_to(repository)}: {count} lines"
-        for path in python_files(repository)
-        if (count := len(path.read_text(encoding="utf-8").splitlines())) > MAX_FILE_LINES
-    ]
-
-    assert too_long == []
-
-
-def test_functions_are_short(repository: Path) -> None:
-    too_long = [
-        f"{path.relative_to(repository)}:{node.lineno} {node.name}: {length} lines"
-        for path in python_files(repository)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (length := body_lines(node)) > MAX_BODY_LINES
-    ]
-
-    assert too_long == []
 
 
 def test_no_file_names_a_package_host_or_a_machine(repository: Path) -> None:

@@ -1,4 +1,4 @@
-"""saliency-calib: which frames calibrate int8, and which ranges they give."""
+"""saliency-calib: which frames calibrate int8, and which activation ranges they give."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Sources = Annotated[
         show_default=False,
     ),
 ]
-Frames = Annotated[int, typer.Option("--frames", min=1, help="How many frames to take, at most.")]
-Seed = Annotated[int, typer.Option(help="Of the choice of frames.")]
+Frames = Annotated[int, typer.Option("--frames", min=1, help="Maximum number of frames.")]
+Seed = Annotated[int, typer.Option(help="Seed of the random choice of frames.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")]
 Shown = Annotated[
     str | None,
     typer.Option(
         "--shown",
         metavar="HxW",
-        help="Size that photographs of another aspect were squashed from.",
+        help="Original size of images that were squashed to another aspect ratio.",
         show_default=False,
     ),
 ]
@@ -49,9 +49,7 @@ def select_command(
     Near-duplicates are dropped, clips are sampled over their length, and dark, bright, flat and colourful
     frames are represented.
     """
-    from .report import selection_json, selection_text
-    from .run import select_frames
-    from .selection import write_folder, write_manifest
+    from .selection import select_frames, selection_json, selection_text, write_folder, write_manifest
 
     selection = select_frames(sources, frames, seed)
     write = write_manifest if output.suffix == ".json" else write_folder
@@ -74,15 +72,16 @@ def ranges_command(
     shown: Shown = None,
     json: Json = False,
 ) -> None:
-    """Take activation ranges of the fp32 model.
+    """Compute activation ranges of the fp32 model.
 
-    Nothing is done where FILE holds these very ranges: of this model, these frames and this method.
+    Nothing is computed where FILE already holds the ranges of this model, these frames and this method.
     """
     from ..runtime.artifact import check_writable
     from ..runtime.options import parse_size
+    from .audit import ranges_text
+    from .calibrate import make_ranges
     from .graph import load_model
-    from .report import ranges_text, selection_json, selection_text
-    from .run import make_ranges, select_frames
+    from .selection import select_frames, selection_json, selection_text
 
     check_writable(output)
     shown_hw = parse_size(shown) if shown else None
@@ -106,22 +105,21 @@ def audit_command(
     ] = None,
     ranges: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Ranges to audit: have they settled?", show_default=False),
+        typer.Option(metavar="FILE", help="Ranges to audit: have they converged?", show_default=False),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Tell what frames lack, whether ranges settled."""
+    """Report what frames lack and whether ranges converged."""
     from ..runtime.errors import UsageError
-    from .audit import audit_frames
-    from .material import find_frames
+    from .audit import audit_frames, audit_json, audit_text
+    from .frames import find_frames
     from .ranges import ActivationRanges
-    from .report import audit_json, audit_text
-    from .selection import look_at
+    from .selection import inspect_frames
 
     if not sources and ranges is None:
         raise UsageError("nothing to audit. Give a SOURCE, or --ranges FILE")
     found = ActivationRanges.load(ranges) if ranges else None
-    frames = audit_frames(look_at(find_frames(sources))) if sources else None
+    frames = audit_frames(inspect_frames(find_frames(sources))) if sources else None
     print(dumps(audit_json(frames, found), indent=2) if json else audit_text(frames, found))
 
 

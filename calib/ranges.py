@@ -22,7 +22,7 @@ SCHEMA = 1
 METHOD = "magnitudes in 512 bins an octave; entropy of 2048 bins without zeros; mse over 231 thresholds"
 """How thresholds are found, parameters and all: ranges that another method found are stale."""
 
-_REMEDY = "Make them anew: saliency-calib ranges MODEL SOURCE... --output FILE"
+_REMEDY = "Compute them again: saliency-calib ranges MODEL SOURCE... --output FILE"
 _DIGITS = 6
 _ASSETS = Path(__file__).parent / "assets"
 
@@ -92,7 +92,7 @@ class ActivationRanges:
         key: what they depend on.
         frames: how many frames were seen.
         tensors: ranges by the tensor's name: the activation inputs of every Conv, all inputs of every Concat.
-        changes: how they settled while the frames became more; `audit.py` reads them.
+        changes: how they converged with the number of frames; `audit.py` reads them.
         origin: what to call them in an error: the file that they were read from.
     """
 
@@ -141,7 +141,7 @@ class ActivationRanges:
             raise ArtifactError(f"{path} is incomplete or damaged ({error!r}). {_REMEDY}") from error
 
     def check(self, model: onnx.ModelProto, frames_sha256: Sequence[str] | None = None) -> None:
-        """Hold them against the graph that is to be quantised.
+        """Check them against the graph that is to be quantised.
 
         Args:
             model: the fp32 graph.

@@ -11,12 +11,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from saliency_edge.calib.audit import ranges_text
+from saliency_edge.calib.calibrate import make_ranges
+from saliency_edge.calib.frames import FrameRef, find_frames
 from saliency_edge.calib.graph import CalibratedModel
-from saliency_edge.calib.material import FrameRef, find_frames
 from saliency_edge.calib.ranges import ranges_path
-from saliency_edge.calib.report import ranges_text, selection_text
-from saliency_edge.calib.run import make_ranges
-from saliency_edge.calib.selection import Looked, look_at, select
+from saliency_edge.calib.selection import InspectedFrame, inspect_frames, select, selection_text
 from saliency_edge.export.to_onnx import contract_of, onnx_from_checkpoint
 from saliency_edge.train.checkpoint import load_checkpoint, shipped_weights
 
@@ -33,19 +33,19 @@ def fp32_model(network: str) -> CalibratedModel:
     return CalibratedModel(graph=graph, contract=contract_of(checkpoint, (1, 1)), path=Path(network))
 
 
-def frames_for(network: str, looked: list[Looked], most: int) -> list[FrameRef]:
+def frames_for(network: str, inspected: list[InspectedFrame], most: int) -> list[FrameRef]:
     """Choose a network's frames, and say which."""
-    selection = select(looked, min(FRAMES[network], most), SEED)
+    selection = select(inspected, min(FRAMES[network], most), SEED)
     print(f"\n{network}\n{selection_text(selection)}", flush=True)
     return selection.refs
 
 
 def main(photographs: str, most: int) -> None:
     """Make the ranges of all networks that ship with weights."""
-    looked = look_at(find_frames([photographs]))
+    inspected = inspect_frames(find_frames([photographs]))
     for network in FRAMES:
         path = ranges_path(network)
-        refs = frames_for(network, looked, most)
+        refs = frames_for(network, inspected, most)
         ranges, is_new = make_ranges(fp32_model(network), refs, shown_hw=SHOWN_HW, present=path)
         if is_new:
             ranges.save(path)

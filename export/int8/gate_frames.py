@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...calib.calibrate import frame_hash
-from ...calib.frames import CLIP_FRAMES, shipped_frames
+from ...calib.frames import SHIPPED_CLIP_FRAMES, shipped_frames
 from ...calib.ranges import ActivationRanges
 from ...runtime.contract import Contract
 from ...runtime.errors import InputError
@@ -24,7 +24,7 @@ def shipped_gate_frames(contract: Contract) -> FrameSet:
     With 25 frames one peak that jumps to its twin stays beyond the 95th percentile.
     """
     shipped = shipped_frames()
-    details = [detail for frame in shipped[:-CLIP_FRAMES] for detail in _details(frame)]
+    details = [detail for frame in shipped[:-SHIPPED_CLIP_FRAMES] for detail in _details(frame)]
     return fitted([*shipped, *details], contract.size_hw, contract.fit)
 
 
@@ -36,7 +36,7 @@ def shipped_probes(contract: Contract) -> FrameSet:
     frames = [
         (f"{name}, mirrored", np.ascontiguousarray(pixels[:, ::-1])) for name, pixels in shipped_frames()
     ]
-    photos, clip = frames[:-CLIP_FRAMES], frames[-CLIP_FRAMES:]
+    photos, clip = frames[:-SHIPPED_CLIP_FRAMES], frames[-SHIPPED_CLIP_FRAMES:]
     turns = [frame for pair in zip(photos, clip, strict=False) for frame in pair]
     return fitted([*turns, *photos[len(clip) :]], contract.size_hw, contract.fit)
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from ...calib.audit import FramesAudit, audit_frames
 from ...calib.calibrate import Calibrator, check_frames
+from ...calib.frames import FrameRef, fitted_frames
 from ...calib.graph import CalibratedModel
-from ...calib.material import FrameRef
 from ...calib.ranges import ActivationRanges, shipped_ranges
-from ...calib.run import fitted_frames, select_frames
+from ...calib.selection import select_frames
 from ...runtime.contract import Contract
 from ...runtime.errors import InputError, UsageError
 from ...runtime.progress import progress
@@ -145,7 +145,7 @@ def _users_material(contract: Contract, fp32: onnx.ModelProto, calib: Path) -> _
         ranges=_ranges(contract, fp32, rest),
         judged=_fitted(judged, contract),
         probes=_fitted(probes, contract),
-        audit=audit_frames([item.looked for item in selection.chosen]),
+        audit=audit_frames([item.inspected for item in selection.chosen]),
     )
 
 

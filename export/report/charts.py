@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...calib.audit import SETTLED
+from ...calib.audit import CONVERGED
 from .pareto import WORST_CC, WORST_KLDIV, pareto_plot
 from .plots import Box, Line, Mark, Plot, Rule, Scale, Tick, joined, nice_ticks, row_box, row_px
 
@@ -153,7 +153,7 @@ def settling_plot(changes: Sequence[Mapping[str, Any]]) -> Plot:
         x_ticks=[Tick(px=px, text=_frames_text(changes, step)) for step, px in columns.items()],
         y_ticks=[Tick(px=y.px(tick), text=f"{100 * tick:g}%") for tick in nice_ticks(0, y.high, 5)],
         lines=lines,
-        rules=[Rule(px=y.px(SETTLED))],
+        rules=[Rule(px=y.px(CONVERGED))],
         legend=[*((_css(name), text) for name, text in OBSERVER_NAMES.items()), ("limit", "settled")],
     )
 

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...calib.audit import FramesAudit
+from ...calib.audit import FramesAudit, audit_json
 from ...calib.ranges import ActivationRanges
-from ...calib.report import audit_json
 from ...runtime.contract import Contract, Precision
 from ..frames import FrameSet
 from ..int8.results import Int8Result, plain

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saliency_edge.calib.frames import CLIP_FRAMES, shipped_clip, shipped_frames
+from saliency_edge.calib.frames import SHIPPED_CLIP_FRAMES, shipped_clip, shipped_frames
 from saliency_edge.runtime.artifact import sha256_of
 
 ASSETS = shipped_clip().parent
@@ -26,8 +26,8 @@ def test_clip_is_the_published_one() -> None:
 def test_photographs_come_by_name_then_the_clip() -> None:
     names = [name for name, _ in shipped_frames()]
 
-    assert names[:-CLIP_FRAMES] == [path.stem for path in PHOTOS]
-    assert names[-CLIP_FRAMES:] == [f"big_buck_bunny_{index:03d}" for index in (16, 49, 82, 115)]
+    assert names[:-SHIPPED_CLIP_FRAMES] == [path.stem for path in PHOTOS]
+    assert names[-SHIPPED_CLIP_FRAMES:] == [f"big_buck_bunny_{index:03d}" for index in (16, 49, 82, 115)]
 
 
 @pytest.mark.parametrize("path", PHOTOS, ids=lambda path: path.stem)
@@ -45,7 +45,7 @@ def test_photograph_is_bgr_as_pillow_decodes_it(path: Path) -> None:
 
 def test_clip_frames_are_the_ones_their_names_say() -> None:
     capture = cv2.VideoCapture(str(shipped_clip()))
-    for name, frame_bgr in shipped_frames()[-CLIP_FRAMES:]:
+    for name, frame_bgr in shipped_frames()[-SHIPPED_CLIP_FRAMES:]:
         capture.set(cv2.CAP_PROP_POS_FRAMES, int(name.rsplit("_", 1)[1]))
         _, expected = capture.read()
         np.testing.assert_array_equal(frame_bgr, expected, err_msg=name)

@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 from onnxruntime.quantization.calibrate import HistogramCollector
 
-from saliency_edge.calib.histogram import BINS_PER_OCTAVE, Magnitudes, TensorCounter
-from saliency_edge.calib.observers import LEVELS, entropy, int8_mse, mse, percentile, thresholds_of
+from saliency_edge.calib.observers import (
+    BINS_PER_OCTAVE,
+    LEVELS,
+    Magnitudes,
+    TensorCounter,
+    entropy,
+    int8_mse,
+    mse,
+    percentile,
+    thresholds_of,
+)
 from saliency_edge.calib.ranges import OBSERVERS
 
 GENERATOR = np.random.default_rng(0)

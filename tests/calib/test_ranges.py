@@ -73,7 +73,7 @@ def test_another_graph_of_these_weights_is_refused(ranges: ActivationRanges, mod
     relu = next(node for node in model.graph.graph.node if node.name == "conv2.relu")
     relu.op_type = "Abs"
 
-    with pytest.raises(ContractError, match=r"with the same weights\. Make them anew: saliency-calib ranges"):
+    with pytest.raises(ContractError, match=r"same weights\. Compute them again: saliency-calib ranges"):
         ranges.check(model.graph)
 
 

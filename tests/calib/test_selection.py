@@ -10,10 +10,17 @@ import numpy as np
 import pytest
 
 from saliency_edge.calib.audit import FramesAudit, audit_frames, motion_of
-from saliency_edge.calib.features import KINDS, features_of, near_duplicates
-from saliency_edge.calib.frames import shipped_clip, shipped_frames
-from saliency_edge.calib.material import FrameRef, find_frames, read_frames
-from saliency_edge.calib.selection import Selection, look_at, select, write_folder, write_manifest
+from saliency_edge.calib.frames import FrameRef, find_frames, read_frames, shipped_clip, shipped_frames
+from saliency_edge.calib.selection import (
+    KINDS,
+    Selection,
+    features_of,
+    inspect_frames,
+    near_duplicates,
+    select,
+    write_folder,
+    write_manifest,
+)
 from saliency_edge.runtime.errors import ArtifactError, InputError
 
 Frames = list[np.ndarray]
@@ -37,7 +44,7 @@ def write_video(path: Path, frames: Frames) -> Path:
 
 
 def choose(source: Path | str, count: int, seed: int = 0) -> Selection:
-    return select(look_at(find_frames([str(source)])), count, seed)
+    return select(inspect_frames(find_frames([str(source)])), count, seed)
 
 
 def names(selection: Selection) -> list[str]:
@@ -101,7 +108,7 @@ def test_every_kind_is_represented(mixed: Path) -> None:
 
     assert len(selection.chosen) == 20
     assert {f"{number:03d}.png" for number in range(100, 106)} <= set(names(selection))
-    kinds = [kind for item in selection.chosen for kind in item.looked.features.kinds]
+    kinds = [kind for item in selection.chosen for kind in item.inspected.features.kinds]
     assert {kind: min(kinds.count(kind), 2) for kind in KINDS} == dict.fromkeys(KINDS, 2), kinds
 
 
@@ -130,7 +137,7 @@ def test_frames_of_clips_are_the_ones_of_that_index(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["list", "folder"])
 def test_what_select_writes_is_a_source(mixed: Path, tmp_path: Path, kind: str) -> None:
     clip = write_video(tmp_path / "clip.avi", [pattern(seed) for seed in range(400, 410)])
-    selection = select(look_at(find_frames([str(mixed), str(clip)])), 30, 0)
+    selection = select(inspect_frames(find_frames([str(mixed), str(clip)])), 30, 0)
     source = tmp_path / ("chosen.json" if kind == "list" else "chosen/manifest.json")
     if kind == "list":
         write_manifest(selection, source)
@@ -164,7 +171,7 @@ def test_what_holds_no_frames_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_audit_counts_what_is_there_and_says_what_lacks(mixed: Path) -> None:
-    audit: FramesAudit = audit_frames(look_at(find_frames([str(mixed)])[:102]))
+    audit: FramesAudit = audit_frames(inspect_frames(find_frames([str(mixed)])[:102]))
     luminance = [features_of(frame).luminance for _, frame in read_frames(find_frames([str(mixed)])[:102])]
 
     assert (audit.frames, audit.duplicates, audit.kinds["dark"]) == (102, 0, 2)
@@ -178,6 +185,6 @@ def test_motion_is_the_mean_change_between_frames(tmp_path: Path) -> None:
 
     assert motion_of(write_video(tmp_path / "moving.avi", moving)) == pytest.approx(10, abs=1)
     assert motion_of(write_video(tmp_path / "still.avi", still)) < 0.5
-    audit = audit_frames(look_at(find_frames([str(tmp_path / "still.avi")])))
+    audit = audit_frames(inspect_frames(find_frames([str(tmp_path / "still.avi")])))
     assert any("hardly moves" in line for line in audit.advice())
     assert 1 < motion_of(shipped_clip()) < 20

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 _DRIVER_LIBRARIES = ("libcuda.so.1", "nvcuda.dll")
 _DRIVER_VERSION_FILE = Path("/sys/module/nvidia/version")
@@ -66,6 +67,29 @@ def this_machine() -> Machine:
         os=_os_name(),
         architecture=platform.machine(),
         power_mode=_power_mode(),
+    )
+
+
+def tensorrt_installation(variant: Literal["rtx", "tensorrt"], architecture: str = "") -> str | None:
+    """How a TensorRT variant gets onto a machine, for remedies.
+
+    NVIDIA publishes TensorRT-RTX for x86_64 alone. A Jetson's TensorRT comes with JetPack, as packages of the
+    system's own Python; what pip finds under that name for aarch64 is built for servers.
+
+    Args:
+        variant: TensorRT or TensorRT-RTX.
+        architecture: of the processor, as `platform.machine` names it; this machine's by default.
+
+    Returns:
+        A command, or where it comes from; None where the variant does not exist for that processor.
+    """
+    if (architecture or platform.machine()) != "aarch64":
+        return f"pip install 'saliency-edge[{variant}]'"
+    if variant == "rtx":
+        return None
+    return (
+        "on a Jetson JetPack's own, in an environment made with JetPack's own Python: "
+        "/usr/bin/python3 -m venv --system-site-packages"
     )
 
 

@@ -6,15 +6,17 @@ What a version can do is asked of the module itself with `hasattr`, never conclu
 from __future__ import annotations
 
 import importlib
+import platform
 import threading
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Literal, cast
 
 from ...runtime.engines.receipt import TITLES, BuildOptions, BuiltFlavour
 from ...runtime.errors import BackendError, UsageError
-from ...runtime.machine import find_gpu
+from ...runtime.machine import find_gpu, tensorrt_installation
 from .build_session import BuildLog, ProgressSink, make_logger, make_monitor, quiet_stdout
 from .tensorrt_types import (
     Builder,
@@ -205,7 +207,8 @@ def load(flavour: BuiltFlavour) -> TensorRt:
         BackendError: it is not installed, cannot be loaded, or is too old.
     """
     name = _MODULES[flavour]
-    remedy = f"Install it: pip install 'saliency-edge[{flavour}]'"
+    command = tensorrt_installation(flavour)
+    remedy = f"Install it: {command}" if command else f"It does not exist for {platform.machine()}"
     try:
         trt = importlib.import_module(name)
     except ImportError as error:
@@ -218,8 +221,12 @@ def load(flavour: BuiltFlavour) -> TensorRt:
 
 
 def available_flavours() -> tuple[FlavourStatus, ...]:
-    """Tell for each flavour whether engines can be built with it on this machine, and why not."""
-    return tuple(_status(flavour) for flavour in _MODULES)
+    """Whether engines can be built on this machine with each flavour that exists for it, and why not."""
+    return tuple(
+        _status(flavour)
+        for flavour, name in _MODULES.items()
+        if tensorrt_installation(flavour) or find_spec(name)
+    )
 
 
 def choose(flavour: Flavour) -> TensorRt | None:

@@ -1,1 +1,1 @@
-"""What `saliency-doctor` looks at: each thing that a run may need, and what to do where it is missing."""
+"""`saliency-doctor`: what this machine has for `saliency-run`, and what to do where something is missing."""

@@ -20,6 +20,7 @@ from api_use import (
     wrong_calls,
 )
 from saliency_edge.export.engines import tensorrt_api
+from saliency_edge.export.engines.engine_step import EnginePlan, why_none
 from saliency_edge.export.engines.tensorrt_api import available_flavours, choose, load
 from saliency_edge.runtime.errors import BackendError
 
@@ -128,6 +129,23 @@ class TestFlavours:
 
         with pytest.raises(BackendError, match=r"tensorrt_rtx cannot be imported .*'saliency-edge\[rtx\]'"):
             load_anew("rtx")
+
+    def test_on_arm_the_remedy_is_jetpacks_tensorrt(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """TensorRT-RTX does not exist there, so a Jetson's user hears nothing of it unless he asks."""
+        monkeypatch.setattr("platform.machine", lambda: "aarch64")
+        monkeypatch.setattr(tensorrt_api, "find_spec", lambda _name: None)
+        for name in ("tensorrt", "tensorrt_rtx"):
+            monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.setattr(tensorrt_api, "load", load_anew)
+
+        (status,) = available_flavours()
+
+        assert status.problem is not None
+        assert "/usr/bin/python3 -m venv --system-site-packages" in status.problem
+        assert "pip" not in status.problem
+        assert why_none(EnginePlan(flavour="auto", targets=())) == status.problem
+        with pytest.raises(BackendError, match="It does not exist for aarch64"):
+            choose("rtx")
 
     def test_rtx_needs_no_gpu(self) -> None:
         trt = pytest.importorskip("tensorrt_rtx", reason="no TensorRT-RTX here")

@@ -6,10 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from saliency_edge.runtime.doctor.cameras import check_cameras
-from saliency_edge.runtime.doctor.finding import ok
-from saliency_edge.runtime.doctor.jetson import check_clocks, check_jetpack, check_power_mode
-from saliency_edge.runtime.doctor.programs import check_gstreamer_elements
+from saliency_edge.runtime.doctor import accelerators
+from saliency_edge.runtime.doctor.accelerators import (
+    check_clocks,
+    check_jetpack,
+    check_power_mode,
+    check_tensorrt,
+    check_tensorrt_rtx,
+)
+from saliency_edge.runtime.doctor.findings import ok
+from saliency_edge.runtime.doctor.host import check_cameras, check_gstreamer_elements
 
 RELEASE = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8\n"
 BASE_ELEMENTS = [
@@ -77,8 +83,30 @@ def test_a_strange_release_file_is_no_crash(jetson: Path, text: str) -> None:
     assert check_jetpack(jetson).state == "note"
 
 
+@pytest.fixture
+def orin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 64-bit Arm processor with an NVIDIA GPU, and an environment without the system's packages."""
+    monkeypatch.setattr(accelerators.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(accelerators, "_query_gpu", lambda: {"name": "Orin"})
+    monkeypatch.setattr(accelerators, "find_spec", lambda _name: None)
+
+
+@pytest.mark.usefixtures("orin")
+def test_its_tensorrt_comes_with_jetpack() -> None:
+    finding = check_tensorrt()
+
+    assert finding.state == "note"
+    assert "/usr/bin/python3 -m venv --system-site-packages" in finding.remedy
+    assert "pip" not in finding.remedy
+
+
+@pytest.mark.usefixtures("orin")
+def test_nothing_is_said_about_what_does_not_exist_for_it() -> None:
+    assert check_tensorrt_rtx() == ok("does not exist for aarch64")
+
+
 def test_power_mode(jetson: Path, programs: Path) -> None:
-    assert check_power_mode(jetson).found == "nvpmodel does not tell"
+    assert check_power_mode(jetson).found == "unknown: nvpmodel does not tell"
 
     program(programs, "nvpmodel", "echo 'NV Power Mode: MAXN_SUPER'; echo 2")
     assert check_power_mode(jetson) == ok("MAXN_SUPER")
@@ -100,7 +128,7 @@ def clocks(root: Path, cpu_khz: tuple[int, int], gpu_hz: tuple[int, int]) -> Pat
 
 
 def test_clocks(jetson: Path) -> None:
-    assert check_clocks(clocks(jetson, (1728000, 1728000), (1020, 1020))) == ok("held at their highest")
+    assert check_clocks(clocks(jetson, (1728000, 1728000), (1020, 1020))) == ok("fixed at their maximum")
     assert check_clocks(clocks(jetson, (1728000, 1728000), (306, 1020))).found == "GPU may slow down"
     finding = check_clocks(clocks(jetson, (729600, 1728000), (306, 1020)))
     assert finding.found == "CPU and GPU may slow down"

@@ -2,14 +2,14 @@
 
 Packages that were seen to report, each traced with strace in an empty home folder:
 
-- ONNX Runtime 1.31 writes a device id and a database of events under the user's cache folder and tries to send
-  them to Microsoft. It reads `ORT_DISABLE_TELEMETRY` when it is imported; its `disable_telemetry_events()` comes
-  too late, the files are written by then.
+- ONNX Runtime 1.31 writes a device id and a database of events under the user's cache folder and tries to
+  send them to Microsoft. It reads `ORT_DISABLE_TELEMETRY` when it is imported; its `disable_telemetry_events()`
+  comes too late, the files are written by then.
 - OpenVINO 2026.4 reports each import to Google Analytics and keeps a client id in `~/intel`. It has no variable
-  to turn that off, only a file of consent; without its package `openvino_telemetry` it takes a stub of its own.
+  to turn that off, only a file of consent; without its package `openvino_telemetry` it takes a stub.
 
-PyTorch, torchvision, TensorBoard, OpenCV, SciPy, aiohttp, prometheus_client and the ONNX packages were traced too:
-none of them writes or connects.
+PyTorch, torchvision, TensorBoard, OpenCV, SciPy, aiohttp, prometheus_client and the ONNX packages were traced
+too: none of them writes or connects.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from pathlib import Path
 
 ORT_VARIABLE = "ORT_DISABLE_TELEMETRY"
 OPENVINO_REPORTER = "openvino_telemetry"
-_OPENVINO_CONSENT = Path("intel", "openvino_telemetry")  # below the home folder; `opt_in_out --opt_in` writes 1
+# Below the home folder; Intel's `opt_in_out --opt_in` writes 1 into it.
+_OPENVINO_CONSENT = Path("intel", "openvino_telemetry")
 
 
 def disable_dependency_telemetry() -> None:
     """Turn telemetry of ONNX Runtime and OpenVINO off for this process and its children.
 
-    `runtime/__init__.py` calls it, so it comes before any module of ours can import either of them. What the user
-    has chosen stays: any value of `ORT_DISABLE_TELEMETRY` for the one, Intel's file of consent for the other.
+    `runtime/__init__.py` calls it, so it comes before any module of ours can import either of them. What the
+    user has chosen stays: any value of `ORT_DISABLE_TELEMETRY`, and Intel's file of consent.
     """
     os.environ.setdefault(ORT_VARIABLE, "1")
     if OPENVINO_REPORTER not in sys.modules and not _has_consented_to_openvino():

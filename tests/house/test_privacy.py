@@ -29,8 +29,8 @@ def traced(words: Sequence[str], home: Path, **variables: str) -> tuple[list[str
     """Run a command in an empty home folder.
 
     Returns:
-        The files that it left there, and its connections and datagrams to the network, as strace has them; none
-        where strace cannot trace.
+        The files that it left there, and its connections and datagrams to the network, as strace has them;
+        none where strace cannot trace.
     """
     home.mkdir(exist_ok=True)
     inherited = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "TMPDIR")
@@ -98,7 +98,7 @@ def test_the_api_leaves_no_file_and_calls_nobody(code: str, tmp_path: Path) -> N
     assert traced([sys.executable, "-c", code], tmp_path / "home") == ([], [])
 
 
-def test_what_the_user_has_set_stays(tmp_path: Path) -> None:
+def test_what_the_user_has_set_stays() -> None:
     code = "import saliency_edge.runtime, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "0"}
     done = subprocess.run(

@@ -3,10 +3,10 @@
 Packages that were seen to report, each traced with strace in an empty home folder:
 
 - ONNX Runtime 1.31 writes a device id and a database of events under the user's cache folder and tries to
-  send them to Microsoft. It reads `ORT_DISABLE_TELEMETRY` when it is imported; its `disable_telemetry_events()`
-  comes too late, the files are written by then.
-- OpenVINO 2026.4 reports each import to Google Analytics and keeps a client id in `~/intel`. It has no variable
-  to turn that off, only a file of consent; without its package `openvino_telemetry` it takes a stub.
+  send them to Microsoft. It reads `ORT_DISABLE_TELEMETRY` when it is imported; a call of its
+  `disable_telemetry_events()` comes too late, the files are written by then.
+- OpenVINO 2026.4 reports each import to Google Analytics and keeps a client id in `~/intel`. It has no
+  variable to turn that off, only a file of consent; without its package `openvino_telemetry` it takes a stub.
 
 PyTorch, torchvision, TensorBoard, OpenCV, SciPy, aiohttp, prometheus_client and the ONNX packages were traced
 too: none of them writes or connects.

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.backends.onnxruntime_backend import first_line, open_session
 from ..runtime.contract import INPUT_NAME
-from ..runtime.engines.ort_session import first_line, open_session
 from ..runtime.errors import ArtifactError, BackendError, InputError
 from ..runtime.progress import progress
 from .frames import FrameRef, fitted_frames

@@ -15,7 +15,7 @@ from parity_picture import GAP_PX, cell, overlay
 
 from saliency_edge.calib.frames import shipped_frames
 from saliency_edge.train.checkpoint import load_checkpoint, shipped_weights
-from saliency_edge.train.torch_engine import TorchEngine
+from saliency_edge.train.torch_engine import TorchModel
 
 NETWORKS = ("deep_half", "mlnet_small", "mlnet")
 FRAMES = 8
@@ -23,10 +23,10 @@ ROWS = 4
 JPEG_QUALITY = 85
 
 
-def shipped_engine(network: str) -> TorchEngine:
+def shipped_engine(network: str) -> TorchModel:
     """Load a network with the weights that ship."""
     checkpoint = load_checkpoint(shipped_weights(network), network=network)
-    return TorchEngine(checkpoint, torch.device("cpu"))
+    return TorchModel(checkpoint, torch.device("cpu"))
 
 
 def main(picture: Path) -> None:

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saliency_edge.calib.frames import shipped_frames
+from saliency_edge.runtime.backends.backend import Model, saliency_of
+from saliency_edge.runtime.backends.select import load_model
 from saliency_edge.runtime.contract import Precision
-from saliency_edge.runtime.engines.engine import Engine
-from saliency_edge.runtime.engines.load import load_engine
-from saliency_edge.runtime.engines.photograph import saliency_of
 from saliency_edge.runtime.video.frame import Frame, SaliencyMap
 from saliency_edge.runtime.video.render import Renderer, RenderOptions
 from saliency_edge.train.checkpoint import shipped_weights
@@ -28,7 +27,7 @@ GAP_PX = 6
 WHITE = 255
 
 
-def overlay(engine: Engine, name: str, image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def overlay(engine: Model, name: str, image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lay an engine's map over a frame, (H, W, 3)."""
     frame = Frame(index=0, name=name, captured_s=0.0, image_bgr=image_bgr)
     saliency = SaliencyMap(frame=frame, values=saliency_of(engine, image_bgr))
@@ -49,8 +48,8 @@ def cell(image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def main(bundle: Path, picture: Path, precision: Precision) -> None:
     """Draw one row for PyTorch and one for the bundle's model, under the frames themselves."""
     frames = [(name, image) for name, image in shipped_frames() if name in SHOWN]
-    exported = load_engine(bundle, precision)
-    reference = load_engine(shipped_weights(exported.contract.network))
+    exported = load_model(bundle, precision)
+    reference = load_model(shipped_weights(exported.contract.network))
     rows = [[cell(image) for _, image in frames]]
     rows += [[cell(overlay(engine, *frame)) for frame in frames] for engine in (reference, exported)]
     cv2.imwrite(str(picture), np.vstack([np.hstack(row) for row in rows])[:-GAP_PX, :-GAP_PX])

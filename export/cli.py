@@ -188,7 +188,7 @@ def export(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
 ) -> None:
     """Export weights to a bundle: ONNX models that agree with PyTorch, and TensorRT engines of them."""
-    from ..runtime.engines.receipt import BuildOptions
+    from ..runtime.backends.tensorrt.receipt import BuildOptions
     from .engines.engine_step import EnginePlan, build_bundle
 
     precisions = asked_precisions(fp32=fp32, fp16=fp16, int8=int8)

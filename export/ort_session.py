@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.backends.onnxruntime_backend import open_session
 from ..runtime.contract import INPUT_NAME, OUTPUT_NAME, Contract
-from ..runtime.engines.ort_session import open_session
 from ..runtime.progress import progress
 from .frames import in_batches
 

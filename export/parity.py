@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.agreement import correlation, divergence
 from ..runtime.contract import Precision
 from ..runtime.errors import ParityError
+from ..runtime.parity import TOLERANCES, Tolerance, correlation, divergence
 from ..runtime.progress import progress
-from ..runtime.tolerances import TOLERANCES, Tolerance
 
 if TYPE_CHECKING:
     from ..train.checkpoint import Checkpoint

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.backends.backend import LoadOptions, Model
+from ..runtime.backends.select import load_model
 from ..runtime.bench.loops import FRAME, ModelLoop
 from ..runtime.bench.pictures import synthetic_picture
 from ..runtime.bench.rounds import RoundPlan, take_turns
 from ..runtime.bench.statistics import Interval, median_interval
 from ..runtime.contract import Precision
-from ..runtime.engines.engine import Engine
-from ..runtime.engines.load import load_engine
-from ..runtime.engines.load_options import LoadOptions
 
 _QUICK = RoundPlan(rounds=5, precision=0.05, seconds=15.0)
 
@@ -101,7 +100,7 @@ def measure_speed(bundle: Path, rivals: Mapping[int, Path]) -> Speed:
     quiet = LoadOptions(say=lambda _line: None)
     with ExitStack() as opened:
         engines = {
-            name: opened.enter_context(closing(load_engine(*model, quiet))) for name, model in models.items()
+            name: opened.enter_context(closing(load_model(*model, quiet))) for name, model in models.items()
         }
         times_ms = _times_ms(engines)
         runs_on = {name: engine.description for name, engine in engines.items()}
@@ -123,7 +122,7 @@ def _rival_name(place: int) -> str:
     return f"set {place + 1}"
 
 
-def _times_ms(engines: Mapping[str, Engine]) -> dict[str, NDArray[np.float64]]:
+def _times_ms(engines: Mapping[str, Model]) -> dict[str, NDArray[np.float64]]:
     """Give each engine's times of a frame, (rounds,), all taken in the same rounds."""
     contract = next(iter(engines.values())).contract
     picture, batch = synthetic_picture(contract.size_hw), contract.batch[0]

@@ -14,8 +14,8 @@ from .contract import Precision
 from .errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from .engines.golden import GoldenReport
     from .maps.regions import RegionOptions
+    from .parity import GoldenReport
     from .video.run_options import RunOptions
     from .video.summary import RunSummary
     from .web.options import WebOptions
@@ -185,7 +185,7 @@ def run(
     ] = None,
 ) -> None:
     """Compute saliency maps of videos, images or cameras, and show what people would look at."""
-    from .engines.load_options import LoadOptions
+    from .backends.backend import LoadOptions
     from .maps.qp_map import QpMapOptions
     from .video.policy import Policy
     from .video.render import RenderOptions
@@ -247,7 +247,7 @@ def _web_of(address: str, token: str | None, opacity: float, colormap: str) -> W
 
 
 def _check_and_report(options: RunOptions, json: Path | None) -> None:
-    from .engines.check_model import check_model
+    from .backends.select import check_model
 
     report = check_model(options.model, options.precision, options.load)
     print(report.to_text(), file=sys.stderr if json == _STDOUT else sys.stdout)

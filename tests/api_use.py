@@ -66,6 +66,13 @@ def members_of(source: str) -> Members:
     return {name: members_of_class(name, classes) for name in classes}
 
 
+def protocols_in(source: str) -> Members:
+    """Collect the members of a source file's protocols alone."""
+    classes = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
+    protocols = [name for name, node in classes.items() if "Protocol" in map(ast.unparse, node.bases)]
+    return {name: members_of_class(name, classes) for name in protocols}
+
+
 def members_of_class(name: str, classes: dict[str, ast.ClassDef]) -> dict[str, Arity | None]:
     own: dict[str, Arity | None] = {}
     for base in map(ast.unparse, classes[name].bases):

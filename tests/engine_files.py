@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from saliency_edge.runtime.artifact import sha256_of
+from saliency_edge.runtime.backends.tensorrt.receipt import BuildOptions, Receipt, write_receipt
 from saliency_edge.runtime.contract import Contract, Precision
-from saliency_edge.runtime.engines.receipt import BuildOptions, Receipt, write_receipt
 from saliency_edge.runtime.machine import Gpu, Machine
 from tensorrt_double import MARK
 from toy_models import SIZE_HW, entry_of, noise, save_toy_bundle, toy_contract, toy_map, toy_model

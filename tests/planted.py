@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from saliency_edge.runtime import fit
+from saliency_edge.runtime.backends import backend
 from saliency_edge.runtime.bench import loops
 from saliency_edge.runtime.contract import Fit
-from saliency_edge.runtime.engines import photograph
 
 LEAKED_BYTES = 10_486  # a frame: 1 MB in 100 frames
 SLEEP_S = 0.002
@@ -62,7 +62,7 @@ def channel_swap(patch: pytest.MonkeyPatch) -> None:
     ) -> _Image:
         return np.ascontiguousarray(fit.fit_frame(frame_bgr, size_hw, how, shown_hw)[..., ::-1])
 
-    patch.setattr(photograph, "fit_frame", swapped)
+    patch.setattr(backend, "fit_frame", swapped)
 
 
 def crop_off_by_one(patch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def crop_off_by_one(patch: pytest.MonkeyPatch) -> None:
     def shifted(saliency: NDArray[np.float32], window: fit.Window) -> NDArray[np.float32]:
         return fit.crop_map(np.roll(saliency, -1, axis=0), window)
 
-    patch.setattr(photograph, "crop_map", shifted)
+    patch.setattr(backend, "crop_map", shifted)
 
 
 def cast_pairs(model: onnx.ModelProto) -> None:

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from saliency_edge.runtime.engines.engine import Engine
+from saliency_edge.runtime.backends.backend import Model
 from saliency_edge.runtime.telemetry import Telemetry
 from saliency_edge.runtime.web.options import WebOptions
 from saliency_edge.runtime.web.sink import WebSink, open_web
@@ -55,7 +55,7 @@ def values_of(index: int) -> NDArray[np.float32]:
 
 @contextmanager
 def fed_view(
-    options: WebOptions | None = None, *, fps: float = 60, streams: int = 1, compare: Engine | None = None
+    options: WebOptions | None = None, *, fps: float = 60, streams: int = 1, compare: Model | None = None
 ) -> Iterator[View]:
     """Open a web view on a free port, and feed it with results while the block runs."""
     telemetry = Telemetry()

@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.artifact import atomic_file, sha256_of
+from ..runtime.backends.backend import Model, saliency_of
+from ..runtime.backends.onnxruntime_backend import OnnxRuntimeModel, open_session
 from ..runtime.contract import METADATA_KEY
-from ..runtime.engines.engine import Engine
-from ..runtime.engines.ort_engine import OrtEngine
-from ..runtime.engines.ort_session import open_session
-from ..runtime.engines.photograph import saliency_of
 from ..runtime.errors import ArtifactError, ContractError
 from ..runtime.fit import resize
 from .readers import read_photo
@@ -40,7 +38,7 @@ class Teacher(Protocol):
 class BundleTeacher:
     """A network of this project, exported to ONNX: takes uint8 BGR frames."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Model) -> None:
         """Take a loaded model."""
         self._engine = engine
 
@@ -80,7 +78,7 @@ def load_teacher(path: Path) -> Teacher:
             f"{path} is no ONNX model that can be loaded. Give a teacher's .onnx file"
         ) from error
     if METADATA_KEY in session.get_modelmeta().custom_metadata_map:
-        return BundleTeacher(OrtEngine.load(path))
+        return BundleTeacher(OnnxRuntimeModel.load(path))
     shape = session.get_inputs()[0].shape
     if len(shape) != 4 or shape[1] != 3 or not all(isinstance(side, int) for side in shape[2:]):
         raise ContractError(

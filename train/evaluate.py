@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime import metrics
-from ..runtime.engines.engine import Engine
-from ..runtime.engines.photograph import saliency_of
+from ..runtime.backends.backend import Model, saliency_of
 from ..runtime.errors import ArtifactError, InputError
 from .baselines import CentrePrior, FixationPool, on_grid, split_observers
 from .fixation_map import fixation_map
@@ -92,7 +91,7 @@ class _Truth:
     seed: int
 
 
-def predictor_of(engine: Engine) -> Predictor:
+def predictor_of(engine: Model) -> Predictor:
     """Give the function from a sample to the engine's map of it, fitted as at run time."""
 
     def predict(sample: Sample) -> Map:

@@ -15,7 +15,7 @@ from ..runtime.console import make_app, run_app
 from ..runtime.contract import Precision
 
 if TYPE_CHECKING:
-    from ..runtime.engines.engine import Engine
+    from ..runtime.backends.backend import Model
     from .evaluate import Estimate, Evaluation, EvaluationConfig
     from .samples import Dataset, Sample
 
@@ -54,7 +54,7 @@ def evaluate_model(
 ) -> None:
     """Measure a model against human fixations, beside a centre prior and other people."""
     from ..runtime.artifact import write_json
-    from ..runtime.engines.load import load_engine
+    from ..runtime.backends.select import load_model
     from .evaluate import EvaluationConfig, evaluate, predictor_of
     from .readers import read_dataset, read_names
 
@@ -68,7 +68,7 @@ def evaluate_model(
         stretch=stretch,
     ).first(max_images)
     _print_notes(chosen)
-    with closing(load_engine(model, precision)) as engine:
+    with closing(load_model(model, precision)) as engine:
         evaluation = evaluate(predictor_of(engine), chosen, config, _progress)
     typer.echo(f"{model}: {engine.contract.network}, {engine.description}")
     typer.echo(f"{chosen.name}: {len(chosen)} images; mean [95 % interval]\n")
@@ -127,7 +127,7 @@ def _print_notes(dataset: Dataset) -> None:
 
 
 def _json_of(
-    evaluation: Evaluation, dataset: Dataset, model: Path, engine: Engine, config: EvaluationConfig
+    evaluation: Evaluation, dataset: Dataset, model: Path, engine: Model, config: EvaluationConfig
 ) -> dict[str, Any]:
     """Give everything that was found, and all that is needed to find it again; undefined scores are null."""
     from .evaluate import METRICS, MODEL

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..runtime.backends.backend import check_frames
 from ..runtime.contract import Contract
-from ..runtime.engines.engine import check_frames
 from .checkpoint import Checkpoint, load_checkpoint
 from .deploy_graph import DeployGraph
 
 MAX_BATCH = 64
 
 
-class TorchEngine:
+class TorchModel:
     """A checkpoint in PyTorch, float32, on the GPU where there is one."""
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
@@ -41,7 +41,7 @@ class TorchEngine:
         )
 
     @classmethod
-    def load(cls, path: Path, size_hw: tuple[int, int] | None = None) -> TorchEngine:
+    def load(cls, path: Path, size_hw: tuple[int, int] | None = None) -> TorchModel:
         """Load a `.safetensors` checkpoint.
 
         Raises:
@@ -51,7 +51,7 @@ class TorchEngine:
         return cls(load_checkpoint(path, size_hw=size_hw), device)
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute saliency maps, (N, H, W, 3) to (N, h, w); see `Engine.infer`."""
+        """Compute saliency maps, (N, H, W, 3) to (N, h, w); see `Model.infer`."""
         check_frames(frames, self.contract)
         with torch.inference_mode():
             maps: torch.Tensor = self.graph(torch.from_numpy(frames).to(self.device))

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ...runtime.backends.onnxruntime_backend import FATAL_ONLY
 from ...runtime.contract import INPUT_NAME, OUTPUT_NAME, PRECISIONS, Precision
-from ...runtime.engines.ort_session import FATAL_ONLY
 
 Runner: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """A loaded model: frames (N, H, W, 3) to maps (N, h, w)."""

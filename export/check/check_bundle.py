@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...runtime.bundle import Bundle
 from ...runtime.contract import Contract, Precision
 from ...runtime.errors import ParityError
-from ...runtime.golden import GoldenFrames
+from ...runtime.parity import GoldenFrames
 from ..engines.engine_step import Say
 from ..frames import FrameSet, in_batches
 from ..parity import Parity, compare

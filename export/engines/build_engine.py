@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.artifact import atomic_file
+from ...runtime.backends.tensorrt.receipt import ENGINES_FOLDER, BuildOptions, Layer, Receipt, receipt_path
 from ...runtime.bundle import Bundle
 from ...runtime.contract import INPUT_NAME, Contract, Precision
-from ...runtime.engines.layer import Layer
-from ...runtime.engines.receipt import ENGINES_FOLDER, BuildOptions, Receipt, receipt_path
 from ...runtime.errors import BuildError, OutputError, UsageError
 from ...runtime.machine import Machine, this_machine
 from .build_progress import showing_progress

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...runtime.backends.tensorrt.receipt import BuildOptions
 from ...runtime.contract import Precision
-from ...runtime.engines.receipt import BuildOptions
 from ...runtime.errors import BackendError, UsageError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from ...runtime.engines.layer import UNKNOWN, Layer
+from ...runtime.backends.tensorrt.receipt import UNKNOWN, Layer
 
 _LINE = re.compile(
     r"Name: (?P<name>.*?), LayerType: (?P<type>[^,]*), "

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from ...runtime.backends.tensorrt.receipt import UNKNOWN, Layer
 from ...runtime.contract import Precision
-from ...runtime.engines.layer import UNKNOWN, Layer
 from ...runtime.errors import BuildError
 
 DTYPES: dict[Precision, str] = {"fp32": "Float", "fp16": "Half", "int8": "Int8"}

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Literal, cast
 
-from ...runtime.engines.receipt import TITLES, BuildOptions, BuiltFlavour
+from ...runtime.backends.tensorrt.receipt import TITLES, BuildOptions, BuiltFlavour
 from ...runtime.errors import BackendError, UsageError
 from ...runtime.machine import find_gpu, tensorrt_installation
 from .build_session import BuildLog, ProgressSink, make_logger, make_monitor, quiet_stdout

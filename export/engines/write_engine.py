@@ -1,4 +1,4 @@
-"""Writing an engine with its receipt; `runtime/engines/receipt.py` has the receipt itself."""
+"""Writing an engine with its receipt; `runtime/backends/tensorrt/receipt.py` has the receipt itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...runtime.artifact import atomic_file
-from ...runtime.engines.receipt import Receipt, write_receipt
+from ...runtime.backends.tensorrt.receipt import Receipt, write_receipt
 
 _MEMORY = re.compile(r"Total (?:Activation|Weights) Memory: (\d+) bytes")
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engines.engine import Engine
-from ..engines.photograph import infer_one, saliency_of
-from ..golden import GoldenFrames
+from ..backends.backend import Model, infer_one, saliency_of
 from ..metrics import cc
+from ..parity import GoldenFrames
 from .pictures import check_pictures, synthetic_picture
 
 _SAMPLED_HW = (12, 16)  # cells of a map that a baseline keeps
@@ -51,7 +50,7 @@ class MapSample:
         return float(np.abs(difference).max()) / _LEVELS
 
 
-def hold_against_golden(engine: Engine, golden: GoldenFrames) -> Golden:
+def hold_against_golden(engine: Model, golden: GoldenFrames) -> Golden:
     """Compute the maps of the golden frames, and compare the worst of them."""
     differences, correlations = [], []
     for frame, expected in zip(golden.pixels, golden.maps, strict=True):
@@ -65,7 +64,7 @@ def hold_against_golden(engine: Engine, golden: GoldenFrames) -> Golden:
     )
 
 
-def sample_maps(engine: Engine, golden: GoldenFrames | None) -> Mapping[str, MapSample]:
+def sample_maps(engine: Model, golden: GoldenFrames | None) -> Mapping[str, MapSample]:
     """Take the check pictures the whole way, and sample their maps.
 
     Args:

@@ -12,9 +12,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import cast
 
+from ..backends.backend import LoadOptions
+from ..backends.select import load_model
 from ..contract import Precision
-from ..engines.load import load_engine
-from ..engines.load_options import LoadOptions
 from .loops import ModelLoop, timed
 from .memory import peak_resident_bytes
 from .pictures import synthetic_picture
@@ -26,7 +26,7 @@ def main(model: str, precision: str, threads: str) -> None:
     """Print the figures as one line of JSON."""
     asked = None if precision == "-" else cast(Precision, precision)
     start_s = time.monotonic()
-    with closing(load_engine(Path(model), asked, LoadOptions(threads=int(threads) or None))) as engine:
+    with closing(load_model(Path(model), asked, LoadOptions(threads=int(threads) or None))) as engine:
         load_s = time.monotonic() - start_s
         timed(ModelLoop(engine, synthetic_picture(FRAME_HW), engine.contract.batch[0]).stages)
         ended_s = time.monotonic()

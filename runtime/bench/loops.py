@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engines.engine import Engine
+from ..backends.backend import Model
 from ..fit import crop_map, fit_frame, window_of
 from ..video.frame import Frame, SaliencyMap
 from ..video.render import Renderer, RenderOptions
@@ -42,7 +42,7 @@ class ModelLoop:
     """Fit, infer and crop, as the pipeline does them, one after another in one thread."""
 
     def __init__(
-        self, engine: Engine, frame_bgr: NDArray[np.uint8], batch: int = 1, *, render: bool = False
+        self, engine: Model, frame_bgr: NDArray[np.uint8], batch: int = 1, *, render: bool = False
     ) -> None:
         """Take the same frame, (H', W', 3) of any size, `batch` times over, every time."""
         self.engine = engine
@@ -82,7 +82,7 @@ class ReferenceLoop:
     fast the machine is.
     """
 
-    def __init__(self, engine: Engine, repeats: int = 1) -> None:
+    def __init__(self, engine: Model, repeats: int = 1) -> None:
         """Take the engine of `REFERENCE_MODEL`, and how often it is run for one turn."""
         self.engine = engine
         self.repeats = repeats

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..backends.backend import LoadOptions, Model
+from ..backends.select import load_model
 from ..bundle import Bundle
 from ..contract import Contract
-from ..engines.engine import Engine
-from ..engines.load import load_engine
-from ..engines.load_options import LoadOptions
 from ..errors import UsageError
-from ..golden import GoldenFrames
+from ..parity import GoldenFrames
 from ..video.opencv_setup import single_threaded
 from .accuracy import hold_against_golden, sample_maps
 from .alone import AlonePlan, run_alone
@@ -133,8 +132,8 @@ def _measure_model(choice: ModelChoice, plan: BenchPlan, say: Callable[[str], No
     return _with_start_up(figures, choice, plan)
 
 
-def _load(choice: ModelChoice) -> Engine:
-    return load_engine(choice.path, choice.precision, LoadOptions(threads=choice.threads))
+def _load(choice: ModelChoice) -> Model:
+    return load_model(choice.path, choice.precision, LoadOptions(threads=choice.threads))
 
 
 def _check_batches(batches: Sequence[int], contract: Contract) -> None:
@@ -147,19 +146,19 @@ def _check_batches(batches: Sequence[int], contract: Contract) -> None:
             )
 
 
-def _measure_case(engine: Engine, size_hw: tuple[int, int], batch: int, plan: BenchPlan) -> Case:
+def _measure_case(engine: Model, size_hw: tuple[int, int], batch: int, plan: BenchPlan) -> Case:
     loop = ModelLoop(engine, synthetic_picture(size_hw), batch, render=plan.render)
     return Case(size_hw=size_hw, batch=batch, alone=run_alone(loop, plan.alone, batch))
 
 
-def _loop(engine: Engine, plan: BenchPlan) -> ModelLoop:
+def _loop(engine: Model, plan: BenchPlan) -> ModelLoop:
     """Make the loop that baselines hold: the first size, the first batch."""
     batch = plan.batches[0] if plan.batches else engine.contract.batch[0]
     return ModelLoop(engine, synthetic_picture(plan.sizes_hw[0]), batch, render=plan.render)
 
 
 def _against_reference(loop: ModelLoop, name: str, choice: ModelChoice, plan: BenchPlan) -> AgainstReference:
-    with closing(load_engine(REFERENCE_MODEL, None, LoadOptions(threads=choice.threads))) as engine:
+    with closing(load_model(REFERENCE_MODEL, None, LoadOptions(threads=choice.threads))) as engine:
         repeats = plan.repeats.get(name) or _repeats_for(loop, ReferenceLoop(engine))
         series = take_turns({"model": loop, "reference": ReferenceLoop(engine, repeats)}, plan.rounds)
     return AgainstReference(repeats=repeats, ratios=_ratios(series["model"], series["reference"]))

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..engines.load import load_engine
-from ..engines.load_options import LoadOptions
+from ..backends.backend import LoadOptions
+from ..backends.select import load_model
 from .graph_cost import GraphCost
 from .pictures import synthetic_picture
 
@@ -69,7 +69,7 @@ def measure_roofline(
 
 
 def _product_tera_ops(threads: int | None) -> float:
-    with closing(load_engine(PRODUCTS_MODEL, None, LoadOptions(threads=threads))) as engine:
+    with closing(load_model(PRODUCTS_MODEL, None, LoadOptions(threads=threads))) as engine:
         frames = synthetic_picture(engine.contract.size_hw)[np.newaxis]
         return 2 * _PRODUCT_MACS / _least_s(lambda: engine.infer(frames)) / 1e12
 

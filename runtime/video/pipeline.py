@@ -17,9 +17,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backends.backend import Model, infer_each
 from ..contract import Contract
-from ..engines.engine import Engine
-from ..engines.overlap import infer_each
 from ..errors import BackendError
 from ..fit import crop_map, fit_frame, window_of
 from ..maps.regions import Region, draw_regions
@@ -40,7 +39,7 @@ _PATIENCE_S = 15.0  # with a capture thread that was asked to end; OpenCV waits 
 
 def saliency_maps(
     streams: Sequence[Stream],
-    engine: Engine,
+    engine: Model,
     telemetry: Telemetry,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> Generator[SaliencyMap, None, None]:
@@ -65,7 +64,7 @@ def saliency_maps(
 
 def run_pipeline(
     streams: Sequence[Stream],
-    engine: Engine,
+    engine: Model,
     sinks: Sequence[Sink],
     renderer: Renderer,
     telemetry: Telemetry,
@@ -148,7 +147,7 @@ def _capture(number: int, stream: Stream, intake: Intake, contract: Contract, te
 def _inferred_maps(
     intake: Intake,
     streams: Sequence[Stream],
-    engine: Engine,
+    engine: Model,
     telemetry: Telemetry,
     is_stopped: Callable[[], bool],
 ) -> Generator[SaliencyMap, None, None]:
@@ -173,7 +172,7 @@ def _inputs(batch: Sequence[Taken], contract: Contract) -> NDArray[np.uint8]:
     return np.stack(inputs)
 
 
-def _map_of(taken: Taken, values: NDArray[np.float32], engine: Engine) -> SaliencyMap:
+def _map_of(taken: Taken, values: NDArray[np.float32], engine: Model) -> SaliencyMap:
     frame, contract = taken.fitted.frame, engine.contract
     if not np.isfinite(values).all():
         raise BackendError(

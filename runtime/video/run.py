@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
+from ..backends.backend import LoadOptions, Model
+from ..backends.select import load_model
 from ..console import StopRequest
-from ..engines.engine import Engine
-from ..engines.load import load_engine
-from ..engines.load_options import LoadOptions
 from ..maps.qp_sinks import open_qp_map
 from ..maps.regions import RegionTracker
 from ..maps.smoothing import Smoother
@@ -76,7 +75,7 @@ def run_sources(
 def _run(
     options: RunOptions,
     streams: list[Stream],
-    engine: Engine,
+    engine: Model,
     sinks: list[Sink],
     telemetry: Telemetry,
     stop: StopRequest,
@@ -92,11 +91,11 @@ def _run(
     return stop.signal.name if stop.signal else None
 
 
-def _engine_of(options: RunOptions) -> Engine:
-    return load_engine(options.model, options.precision, options.load)
+def _engine_of(options: RunOptions) -> Model:
+    return load_model(options.model, options.precision, options.load)
 
 
-def _web_of(options: RunOptions, engine: Engine, telemetry: Telemetry, stack: ExitStack) -> Iterator[WebSink]:
+def _web_of(options: RunOptions, engine: Model, telemetry: Telemetry, stack: ExitStack) -> Iterator[WebSink]:
     """Open the web view, before the sources: it can say that they are awaited."""
     if options.web is None:
         return
@@ -106,14 +105,14 @@ def _web_of(options: RunOptions, engine: Engine, telemetry: Telemetry, stack: Ex
     compared = None
     if options.compare is not None:
         compared = stack.enter_context(
-            closing(load_engine(options.model, options.compare, LoadOptions(threads=1)))
+            closing(load_model(options.model, options.compare, LoadOptions(threads=1)))
         )
     yield open_web(options.web, telemetry, title=title, engine=engine.description, compare=compared)
 
 
 def _streams_of(
     options: RunOptions,
-    engine: Engine,
+    engine: Model,
     telemetry: Telemetry,
     stop: StopRequest,
     warn: Callable[[str], None],
@@ -128,7 +127,7 @@ def _streams_of(
         yield Stream(source=source, journal=journal, policy=policy, map_filter=map_filter)
 
 
-def _source_options_of(options: RunOptions, engine: Engine, stop: StopRequest) -> SourceOptions:
+def _source_options_of(options: RunOptions, engine: Model, stop: StopRequest) -> SourceOptions:
     """Let cameras scale to the network's size where nobody looks at the whole frame."""
     scale_for = None if options.shows_frames else engine.contract
     return replace(options.source, scale_for=scale_for, is_stopped=stop.is_made)
@@ -166,6 +165,6 @@ def _summary_of(number: int, stream: Stream, telemetry: Telemetry) -> StreamSumm
     return StreamSummary(source=stream.source.description, policy=str(stream.policy), counts=counts)
 
 
-def _describe(engine: Engine) -> str:
+def _describe(engine: Model) -> str:
     (height, width), (map_height, map_width) = engine.contract.size_hw, engine.contract.map_size_hw
     return f"{engine.contract.network}, {width}x{height} to {map_width}x{map_height}, {engine.description}"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..backends.backend import LoadOptions
 from ..contract import Precision
-from ..engines.load_options import LoadOptions
 from ..errors import UsageError
 from ..maps.qp_map import QpMapOptions
 from ..maps.regions import RegionOptions

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engines.engine import Engine
-from ..engines.photograph import saliency_of
+from ..backends.backend import Model, saliency_of
 from ..errors import SaliencyError
 from ..video.frame import Frame, Result
 from .options import WebOptions
@@ -106,7 +105,7 @@ class Browser:
 class Hub:
     """Makes messages of results and wakes the browsers. All but `is_due` belongs to the server's thread."""
 
-    def __init__(self, options: WebOptions, pulse: Pulse, compare: Engine | None) -> None:
+    def __init__(self, options: WebOptions, pulse: Pulse, compare: Model | None) -> None:
         """Start with nobody looking on; the second engine is used here alone."""
         self._options, self._pulse, self._compare = options, pulse, compare
         self.browsers: set[Browser] = set()
@@ -152,7 +151,7 @@ class Hub:
         for browser in self.browsers:
             browser.wake.set()
 
-    async def _second_map(self, engine: Engine, frame: Frame) -> NDArray[np.uint8] | None:
+    async def _second_map(self, engine: Model, frame: Frame) -> NDArray[np.uint8] | None:
         self._comparing = True
         try:
             return await asyncio.to_thread(_levels_by, engine, frame)
@@ -186,6 +185,6 @@ class Hub:
         return is_asked_for or time.monotonic() < self._wanted_until_s.get((stream, part), 0.0)
 
 
-def _levels_by(engine: Engine, frame: Frame) -> NDArray[np.uint8]:
+def _levels_by(engine: Model, frame: Frame) -> NDArray[np.uint8]:
     """Compute a frame's map with another engine, in levels of 0 to 255."""
     return levels_of(saliency_of(engine, frame.image_bgr))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..engines.engine import Engine
+from ..backends.backend import Model
 from ..errors import BackendError
 from ..telemetry import Telemetry
 from ..video.frame import Result
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def open_web(
-    options: WebOptions, telemetry: Telemetry, *, title: str, engine: str = "", compare: Engine | None = None
+    options: WebOptions, telemetry: Telemetry, *, title: str, engine: str = "", compare: Model | None = None
 ) -> WebSink:
     """Start the web view.
 

@@ -24,13 +24,13 @@ from peers_plot import Bar, svg_of
 from pipeline_overhead import pipeline_loop
 
 from saliency_edge.runtime.artifact import atomic_file
+from saliency_edge.runtime.backends.onnxruntime_backend import OnnxRuntimeModel
 from saliency_edge.runtime.bench.loops import CPU, FRAME, Stages
 from saliency_edge.runtime.bench.rounds import RoundPlan, Series, take_turns
 from saliency_edge.runtime.bench.statistics import Interval, median_interval
 from saliency_edge.runtime.bundle import Bundle
 from saliency_edge.runtime.console import run_app
 from saliency_edge.runtime.contract import INPUT_NAME, OUTPUT_NAME, Contract
-from saliency_edge.runtime.engines.ort_engine import OrtEngine
 from saliency_edge.runtime.fit import fit_frame
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
@@ -102,7 +102,7 @@ def inference_rows(
     plan: RoundPlan,
 ) -> list[Row]:
     """Let all that can run the graph take turns on the same fitted frames."""
-    with closing(OrtEngine.load(onnx_path)) as engine:
+    with closing(OnnxRuntimeModel.load(onnx_path)) as engine:
         inputs = fitted_frames(clip, engine.contract, frames)
         peers: dict[str, Infer] = {
             "saliency-edge's engine (ONNX Runtime)": engine.infer,
@@ -120,7 +120,7 @@ def inference_rows(
 def whole_rows(onnx_path: Path, clip: Path, frames: int, plan: RoundPlan) -> list[Row]:
     """Let our pipeline and a plain loop take turns on the same clip."""
     with ExitStack() as stack:
-        engine = stack.enter_context(closing(OrtEngine.load(onnx_path)))
+        engine = stack.enter_context(closing(OnnxRuntimeModel.load(onnx_path)))
         infer = bare_onnx_runtime(onnx_path)
         loops = {
             "saliency-run's pipeline": Repeated(lambda: pipeline_loop(engine, str(clip), frames)),

@@ -24,10 +24,10 @@ import typer
 from numpy.typing import NDArray
 
 from saliency_edge.runtime.artifact import write_json
+from saliency_edge.runtime.backends.onnxruntime_backend import OnnxRuntimeModel
 from saliency_edge.runtime.bundle import Bundle
 from saliency_edge.runtime.console import run_app
 from saliency_edge.runtime.contract import Contract, Precision
-from saliency_edge.runtime.engines.ort_engine import OrtEngine
 from saliency_edge.runtime.errors import UsageError
 from saliency_edge.runtime.fit import fit_frame
 from saliency_edge.runtime.telemetry import Telemetry
@@ -85,7 +85,7 @@ def main(
 
 def report(onnx_path: Path, source: str, frame_limit: int, repeats: int, json: Path | None) -> None:
     """Take turns, print the table, write the figures."""
-    with closing(OrtEngine.load(onnx_path)) as engine:
+    with closing(OnnxRuntimeModel.load(onnx_path)) as engine:
         inputs = fitted_frames(source, engine.contract, frame_limit)
         bare_session = onnxruntime.InferenceSession(onnx_path, providers=["CPUExecutionProvider"])
         bare_loop(bare_session, inputs[:1])
@@ -98,7 +98,7 @@ def report(onnx_path: Path, source: str, frame_limit: int, repeats: int, json: P
 
 
 def take_turn(
-    engine: OrtEngine, session: Any, source: str, inputs: Sequence[NDArray[np.uint8]], number: int
+    engine: OnnxRuntimeModel, session: Any, source: str, inputs: Sequence[NDArray[np.uint8]], number: int
 ) -> Turn:
     """Run both loops, every other time the second one first."""
     if number % 2:
@@ -116,7 +116,7 @@ def bare_loop(session: Any, inputs: Sequence[NDArray[np.uint8]]) -> Cost:
     return cost_since(wall_s, cpu_s, len(inputs))
 
 
-def pipeline_loop(engine: OrtEngine, text: str, frame_limit: int) -> Cost:
+def pipeline_loop(engine: OnnxRuntimeModel, text: str, frame_limit: int) -> Cost:
     """Time the whole pipeline, from the source's opening to the video's last byte."""
     with tempfile.TemporaryDirectory() as folder:
         wall_s, cpu_s = time.perf_counter(), time.process_time()

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from bench_bundles import save_bench_bundle
+from saliency_edge.runtime.backends.select import load_model
 from saliency_edge.runtime.bench.alone import AlonePlan, run_alone
 from saliency_edge.runtime.bench.loops import FRAME, ModelLoop
 from saliency_edge.runtime.bench.pictures import synthetic_picture
 from saliency_edge.runtime.bench.statistics import Interval, median_interval
-from saliency_edge.runtime.engines.load import load_engine
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,7 @@ def outside_loop(model: Path) -> Iterator[Callable[[], float]]:
 def agreement(model: Path) -> Interval:
     """Give what saliency-bench measures in units of what the plain loop takes, in turns."""
     plan = AlonePlan(frames=FRAMES, seconds=0.0, limit=1)
-    with closing(load_engine(model)) as engine, outside_loop(model) as ask:
+    with closing(load_model(model)) as engine, outside_loop(model) as ask:
         loop = ModelLoop(engine, synthetic_picture(PICTURE_HW))
         ratios = []
         for _ in range(TURNS + 1):

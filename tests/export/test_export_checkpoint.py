@@ -20,8 +20,8 @@ from saliency_edge.export.engines.tensorrt_api import Flavour
 from saliency_edge.export.export_checkpoint import ExportPlan, export_checkpoint
 from saliency_edge.export.to_onnx import onnx_from_checkpoint
 from saliency_edge.runtime.artifact import sha256_of
+from saliency_edge.runtime.backends.onnxruntime_backend import OnnxRuntimeModel
 from saliency_edge.runtime.bundle import Bundle
-from saliency_edge.runtime.engines.ort_engine import OrtEngine
 from saliency_edge.runtime.errors import BackendError, BuildError, OutputError, ParityError, UsageError
 from saliency_edge.train.checkpoint import load_checkpoint
 from seeded_networks import SMALL_HW, save_seeded, torch_maps
@@ -113,7 +113,7 @@ def test_manifest_tells_contract_and_lineage(exported: Path, weights: Path) -> N
 def test_runtime_opens_it_and_the_golden_maps_are_pytorchs(exported: Path, weights: Path) -> None:
     with Bundle.open(exported) as bundle:
         golden = np.load(bundle.golden_file(), allow_pickle=False)
-        engine = OrtEngine.load(bundle.model("fp16"))
+        engine = OnnxRuntimeModel.load(bundle.model("fp16"))
 
     frames, maps = golden["frames"], golden["maps"]
     assert (frames.dtype, frames.shape[1:]) == (np.uint8, (*SIZE_HW, 3))

@@ -14,7 +14,7 @@ from saliency_edge.export.ort_session import ort_maps
 from saliency_edge.export.parity import Agreement, Parity, agreement, compare, peak_shift, reference_maps
 from saliency_edge.export.to_onnx import contract_of, onnx_from_checkpoint
 from saliency_edge.runtime.errors import ParityError
-from saliency_edge.runtime.tolerances import TOLERANCES
+from saliency_edge.runtime.parity import TOLERANCES
 from saliency_edge.train.networks import NETWORKS, config_of
 from seeded_networks import exported, frames_for, seeded_checkpoint, torch_maps
 from tolerances import MAX_ABS, MIN_CC

@@ -16,9 +16,9 @@ from engine_bundles import TINY, engine_files, tiny_bundle, tiny_model
 from saliency_edge.export.engines.engine_step import EnginePlan
 from saliency_edge.export.rivals import rival_bundles
 from saliency_edge.export.speed import Speed, measure_speed
+from saliency_edge.runtime.backends.onnxruntime_backend import OnnxRuntimeModel
 from saliency_edge.runtime.bench.statistics import Interval
 from saliency_edge.runtime.contract import Contract
-from saliency_edge.runtime.engines.ort_engine import OrtEngine
 from saliency_edge.runtime.machine import Gpu
 
 SLOWER_S = 0.004
@@ -29,14 +29,14 @@ NO_ENGINES = EnginePlan(flavour="none", targets=())
 
 def hold_up(monkeypatch: pytest.MonkeyPatch, is_slow: Callable[[Contract], bool]) -> None:
     """Let some models take longer than they do."""
-    infer = OrtEngine.infer
+    infer = OnnxRuntimeModel.infer
 
-    def held_up(engine: OrtEngine, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def held_up(engine: OnnxRuntimeModel, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         if is_slow(engine.contract):
             time.sleep(SLOWER_S)
         return infer(engine, frames)
 
-    monkeypatch.setattr(OrtEngine, "infer", held_up)
+    monkeypatch.setattr(OnnxRuntimeModel, "infer", held_up)
 
 
 def test_slow_int8_does_not_pay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,15 +88,15 @@ def test_other_sets_of_the_front_are_timed_beside_it(tmp_path: Path, monkeypatch
 def test_a_set_that_something_else_runs_has_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = tiny_bundle(tmp_path / "toy")
     other = tiny_model(replace(TINY, precision="int8", weights_sha256=SLOW_SHA256))
-    load = OrtEngine.load
+    load = OnnxRuntimeModel.load
 
-    def elsewhere(path: Path, **options: int | None) -> OrtEngine:
+    def elsewhere(path: Path, **options: int | None) -> OnnxRuntimeModel:
         engine = load(path, **options)
         if engine.contract.weights_sha256 == SLOW_SHA256:
             engine.description = "another backend, int8"
         return engine
 
-    monkeypatch.setattr(OrtEngine, "load", elsewhere)
+    monkeypatch.setattr(OnnxRuntimeModel, "load", elsewhere)
     with rival_bundles(
         bundle, {0: other, 1: onnx.load(bundle / "int8.onnx")}, NO_ENGINES, pytest.fail
     ) as rivals:

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from dataset_files import save_map
 from saliency_edge.runtime import metrics
+from saliency_edge.runtime.backends.select import load_model
 from saliency_edge.runtime.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, Contract, Fit
-from saliency_edge.runtime.engines.load import load_engine
 from saliency_edge.runtime.errors import ArtifactError, InputError, UsageError
 from saliency_edge.runtime.fit import resize
 from saliency_edge.train.evaluate import (
@@ -103,7 +103,7 @@ def maps_only(spots: Path, tmp_path: Path) -> Path:
 
 
 def _evaluated(root: Path, model: Path, config: EvaluationConfig | None = None) -> Evaluation:
-    predict = predictor_of(load_engine(model))
+    predict = predictor_of(load_model(model))
     return evaluate(predict, read_dataset(root), config or EvaluationConfig(sigma_px=3), _quietly)
 
 
@@ -156,7 +156,7 @@ def test_a_squashed_photograph_is_stretched_to_its_ground_truth(spots: Path, tmp
     for sample in dataset:
         assert cv2.imwrite(str(sample.image), cv2.resize(read_photo(sample.image), (48, 48)))
 
-    squashed = evaluate(predictor_of(load_engine(model)), dataset, EvaluationConfig(sigma_px=3), _quietly)
+    squashed = evaluate(predictor_of(load_model(model)), dataset, EvaluationConfig(sigma_px=3), _quietly)
 
     assert squashed.estimates(MODEL)["CC"].mean == pytest.approx(whole, abs=0.03)
 

@@ -17,8 +17,8 @@ from engine_bundles import engine_files, network_bundle, tiny_bundle
 from saliency_edge.export.cli import app
 from saliency_edge.export.engines.build_engine import build_engines
 from saliency_edge.export.engines.tensorrt_api import load
+from saliency_edge.runtime.backends.tensorrt.receipt import BuildOptions, receipt_path
 from saliency_edge.runtime.contract import PRECISIONS, Precision
-from saliency_edge.runtime.engines.receipt import BuildOptions, receipt_path
 
 pytest.importorskip("tensorrt_rtx", reason="no TensorRT-RTX here: pip install 'saliency-edge[rtx]'")
 

@@ -20,8 +20,8 @@ from onnx import helper, numpy_helper
 from engine_bundles import TINY, engine_files, replace_model, tiny_model
 from saliency_edge.export.engines.build_engine import build_engines
 from saliency_edge.export.engines.tensorrt_api import load
+from saliency_edge.runtime.backends.tensorrt.receipt import BuildOptions
 from saliency_edge.runtime.contract import Precision
-from saliency_edge.runtime.engines.receipt import BuildOptions
 from saliency_edge.runtime.errors import (
     ArtifactError,
     BackendError,

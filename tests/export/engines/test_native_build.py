@@ -17,7 +17,7 @@ from engine_bundles import engine_files
 from saliency_edge.export.engines import build_engine
 from saliency_edge.export.engines.build_engine import build_engines
 from saliency_edge.export.engines.tensorrt_api import TensorRt
-from saliency_edge.runtime.engines.receipt import BuildOptions, receipt_path
+from saliency_edge.runtime.backends.tensorrt.receipt import BuildOptions, receipt_path
 from saliency_edge.runtime.errors import BuildError, UsageError
 from saliency_edge.runtime.machine import Gpu, find_gpu, this_machine
 

@@ -15,9 +15,8 @@ from saliency_edge.export.engines.build_engine import EngineReport, build_engine
 from saliency_edge.export.engines.precision_proof import check_asked, prove
 from saliency_edge.export.engines.write_engine import device_memory_bytes, write_engine
 from saliency_edge.runtime.artifact import sha256_of
+from saliency_edge.runtime.backends.tensorrt.receipt import Layer, Receipt, receipt_path
 from saliency_edge.runtime.contract import PRECISIONS, Precision
-from saliency_edge.runtime.engines.layer import Layer
-from saliency_edge.runtime.engines.receipt import Receipt, receipt_path
 from saliency_edge.runtime.errors import BuildError, OutputError
 
 DTYPES = {"fp32": "Float", "fp16": "Half", "int8": "Int8"}

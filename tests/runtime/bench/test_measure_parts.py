@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engine_bundles import tiny_bundle
+from saliency_edge.runtime.backends.select import load_model
 from saliency_edge.runtime.bench.footprint import base_install_mb
 from saliency_edge.runtime.bench.graph_cost import GraphCost, graph_cost
 from saliency_edge.runtime.bench.loops import CPU, FRAME, ModelLoop, allocated, timed
@@ -15,7 +16,6 @@ from saliency_edge.runtime.bench.measure import name_of
 from saliency_edge.runtime.bench.pictures import check_pictures, synthetic_picture
 from saliency_edge.runtime.bench.roofline import Roofline, measure_roofline
 from saliency_edge.runtime.bench.startup import ModelChoice, first_map
-from saliency_edge.runtime.engines.load import load_engine
 from saliency_edge.runtime.errors import BackendError
 from toy_models import save_toy, toy_contract
 
@@ -27,7 +27,7 @@ TINY_ELEMENTS = 32 * 48 * (3 + 32 + 32 + 32 + 32 + 1) + 9 * (3 * 32 + 32 * 32 + 
 @pytest.mark.parametrize(("precision", "size"), [("fp32", 4), ("fp16", 2), ("int8", 1)])
 def test_cost_of_a_graph_is_the_hand_computed_one(precision: str, size: int, tmp_path: Path) -> None:
     path = tiny_bundle(tmp_path / "tiny") / f"{precision}.onnx"
-    engine = load_engine(path)
+    engine = load_model(path)
     cost = graph_cost(path, engine.contract)
 
     assert cost.macs == TINY_MACS
@@ -66,7 +66,7 @@ def test_a_copy_shows_to_the_byte() -> None:
 
 
 def test_stages_add_up_to_the_frame(tmp_path: Path) -> None:
-    engine = load_engine(save_toy(tmp_path / "toy.onnx"))
+    engine = load_model(save_toy(tmp_path / "toy.onnx"))
     durations_s = timed(ModelLoop(engine, synthetic_picture((99, 131)), render=True).stages)
     stages = {name: value for name, value in durations_s.items() if name not in (FRAME, CPU)}
 

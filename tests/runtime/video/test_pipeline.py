@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from saliency_edge.runtime.backends.onnxruntime_backend import OnnxRuntimeModel
 from saliency_edge.runtime.contract import Contract, Fit
-from saliency_edge.runtime.engines.ort_engine import OrtEngine
 from saliency_edge.runtime.errors import BackendError, InputError, OutputError
 from saliency_edge.runtime.telemetry import Telemetry
 from saliency_edge.runtime.video.frame import Frame, Result
@@ -121,7 +121,7 @@ def test_maps_are_those_of_a_plain_loop(tmp_path: Path, fit: Fit, batch: tuple[i
     ]
     telemetry = Telemetry()
 
-    with closing(open_source(str(clip))) as source, closing(OrtEngine.load(model)) as engine:
+    with closing(open_source(str(clip))) as source, closing(OnnxRuntimeModel.load(model)) as engine:
         maps = list(saliency_maps([Stream.of(source, telemetry.counters)], engine, telemetry))
 
     assert [saliency.frame.index for saliency in maps] == list(range(FRAMES))

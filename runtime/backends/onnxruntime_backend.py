@@ -1,0 +1,166 @@
+"""ONNX Runtime: an ONNX file on CUDA where that works, else on the CPU.
+
+The session's options are the same for the device, the export and the calibration.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..contract import INPUT_NAME, OUTPUT_NAME, Contract
+from ..errors import ArtifactError, BackendError, ContractError
+from .backend import check_frames
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+
+class OnnxRuntimeModel:
+    """An ONNX file in ONNX Runtime."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, contract: Contract, version: str) -> None:
+        """Take a session that fulfils `contract`; `load` makes both."""
+        self.on_gpu = "CUDAExecutionProvider" in session.get_providers()
+        self.contract = contract
+        device = "CUDA" if self.on_gpu else "CPU"
+        self.description = f"ONNX Runtime {version} {device}, {contract.precision}"
+        self._session = session
+
+    @classmethod
+    def load(cls, path: Path, *, threads: int | None = None) -> OnnxRuntimeModel:
+        """Load an ONNX file with its contract.
+
+        Args:
+            path: of the `.onnx`.
+            threads: that compute one inference on the CPU; `None`: one for each core.
+
+        Raises:
+            ArtifactError: the file is missing, empty, cut off or no ONNX.
+            ContractError: it carries no contract, or its graph does not keep it.
+            BackendError: onnxruntime is not installed.
+        """
+        session = open_session(path, threads=threads)
+        import onnxruntime  # after the opener, which says what to do where it is missing
+
+        contract = Contract.from_metadata(session.get_modelmeta().custom_metadata_map, str(path))
+        _check_graph(session, contract, path)
+        return cls(session, contract, onnxruntime.__version__)
+
+    def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Compute saliency maps, (N, H, W, 3) to (N, h, w); see `Model.infer`."""
+        check_frames(frames, self.contract)
+        try:
+            maps: NDArray[np.float32] = self._session.run([OUTPUT_NAME], {INPUT_NAME: frames})[0]
+        except Exception as error:  # ONNX Runtime's errors share no other base
+            raise BackendError(f"{self.description} failed: {first_line(error)}") from error
+        return maps
+
+    def close(self) -> None:
+        """Release the session's memory and threads."""
+        del self._session
+
+
+def _check_graph(session: onnxruntime.InferenceSession, contract: Contract, path: Path) -> None:
+    """Hold the graph's own inputs and outputs against the contract that it carries."""
+    expected = {
+        INPUT_NAME: ("tensor(uint8)", (*contract.size_hw, 3)),
+        OUTPUT_NAME: ("tensor(float)", contract.map_size_hw),
+    }
+    found = {
+        tensor.name: (tensor.type, tuple(tensor.shape[1:]))
+        for tensor in (*session.get_inputs(), *session.get_outputs())
+    }
+    if found != expected:
+        raise ContractError(f"{path} has {found}, its contract says {expected}. Make it with saliency-export")
+    smallest, largest = contract.batch
+    batch = session.get_inputs()[0].shape[0]
+    expected_batch = smallest if smallest == largest else None
+    if expected_batch != (batch if isinstance(batch, int) else None):
+        raise ContractError(
+            f"{path} takes batches of {batch}, its contract says {smallest} to {largest}. "
+            "Make it with saliency-export"
+        )
+
+
+FATAL_ONLY = 4  # ONNX Runtime's log level; what matters is raised as an error here
+
+
+def open_session(
+    model: Path | bytes, *, threads: int | None = None, cpu_only: bool = False
+) -> onnxruntime.InferenceSession:
+    """Open a model on the best device there is.
+
+    Args:
+        model: an `.onnx` file, or a serialised model.
+        threads: that compute one inference on the CPU; `None`: one for each core.
+        cpu_only: whether to leave a GPU aside, for figures that are the same on every machine of a kind.
+
+    Raises:
+        ArtifactError: the file is missing, empty, cut off or no ONNX.
+        BackendError: onnxruntime is not installed, or refuses a serialised model.
+    """
+    ort = _onnxruntime()
+    ort.set_default_logger_severity(FATAL_ONLY)
+    options = ort.SessionOptions()
+    options.log_severity_level = FATAL_ONLY
+    options.intra_op_num_threads = threads or 0
+    # Threads that spin between operators take the cores from capture and rendering.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if cpu_only:  # Q/DQ nodes as they are written, on every processor: docs/adr/013-int8-numerics.md
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    providers = ["CPUExecutionProvider"] if cpu_only else _providers(ort)
+    if isinstance(model, Path) and not model.is_file():
+        raise ArtifactError(f"no such file: {model}. Make it with saliency-export")
+    try:
+        return ort.InferenceSession(model, options, providers=providers)
+    except Exception as error:  # ONNX Runtime's errors share no other base
+        raise _refusal(model, error, ort) from error
+
+
+def first_line(error: Exception) -> str:
+    """Give the part of ONNX Runtime's message that says something."""
+    return str(error).partition("\n")[0].rpartition(" : ")[2]
+
+
+def _onnxruntime() -> ModuleType:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(
+            "onnxruntime is not installed. Add it: pip install 'saliency-edge[onnxruntime]'"
+        ) from error
+    module: ModuleType = onnxruntime
+    return module
+
+
+def _refusal(model: Path | bytes, error: Exception, ort: ModuleType) -> ArtifactError | BackendError:
+    if isinstance(model, Path):
+        return ArtifactError(
+            f"{model} is damaged or no ONNX model ({first_line(error)}). Make it again with saliency-export"
+        )
+    return BackendError(f"ONNX Runtime {ort.__version__} refuses the graph: {first_line(error)}")
+
+
+def _providers(ort: ModuleType) -> list[str]:
+    """Ask for CUDA only where there is a driver: without one ONNX Runtime prints a page of its own."""
+    wants_cuda = "CUDAExecutionProvider" in ort.get_available_providers() and _has_nvidia_driver()
+    if wants_cuda and hasattr(ort, "preload_dlls"):  # 1.21 and later: CUDA from pip's packages
+        with contextlib.redirect_stdout(io.StringIO()):
+            ort.preload_dlls()
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if wants_cuda else ["CPUExecutionProvider"]
+
+
+def _has_nvidia_driver() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True

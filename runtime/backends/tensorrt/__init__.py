@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT-RTX: engines built for one GPU, checked by their receipts before they are loaded."""

@@ -1,1 +1,0 @@
-"""Engines: a model that turns frames into saliency maps, behind one protocol."""

@@ -2,6 +2,10 @@
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+# What makes a package, apart from .venv: a wheel takes seconds and no PyTorch.
+DIST_TOOLS := build==1.6.1 twine==7.0.0 setuptools==80.10.2
+TWINE := .cache/dist/bin/twine
+SNAPSHOT := .cache/snapshot
 
 BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -q
@@ -17,7 +21,7 @@ OVERLAY := demo/overlay.mp4
 CLIP := calib/assets/big_buck_bunny.mp4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench golden ranges weights api lock
+.PHONY: help demo test check bench dist golden ranges weights api lock
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -29,7 +33,7 @@ demo: $(READY) ## export to fp16 ONNX and a TensorRT-RTX engine, then overlay a 
 	$(BIN)/saliency-run $(BUNDLE) $(CLIP) --precision fp16 --output $(OVERLAY) --json demo/report.json
 	@printf '\n'; printf '%s\n' "overlay  $(OVERLAY)" "bundle   $(BUNDLE)" "page     $(BUNDLE)/report.html" "timings  demo/report.json"
 
-test: $(READY) api ## run all tests, the house's (ruff, mypy, packaging) among them
+test: $(READY) $(TWINE) api ## run all tests, the house's (ruff, mypy, packaging) among them
 	$(BIN)/python -m pytest
 
 check: $(READY) $(VIEW) ## ruff and mypy strict
@@ -40,6 +44,19 @@ check: $(READY) $(VIEW) ## ruff and mypy strict
 bench: $(READY) $(BUNDLE)/manifest.json ## our pipeline beside its peers, on the same frames
 	$(BIN)/python tests/bench/peers.py $(BUNDLE) $(CLIP) --weights train/weights/deep_half.safetensors \
 		--markdown demo/peers.md --plot demo/peers.svg
+
+# From the last commit and with its dates: the same commit gives the same wheel, byte for byte.
+dist: $(TWINE) ## build dist/*.whl, to copy to a device or to publish, and the source archive, both checked by twine
+	@rm -rf dist $(SNAPSHOT) && mkdir -p $(SNAPSHOT)
+	@umask 022 && git archive HEAD | tar -x -C $(SNAPSHOT)
+	@umask 022 && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(dir $(TWINE))python -m build --no-isolation \
+		--outdir dist $(SNAPSHOT) > .cache/dist.log 2>&1 || { tail -20 .cache/dist.log; exit 1; }
+	@rm -rf $(SNAPSHOT)
+	@$(TWINE) check --strict dist/*
+
+$(TWINE):
+	@$(PYTHON) -m venv --clear .cache/dist
+	@.cache/dist/bin/python -m pip install -q -q $(DIST_TOOLS)
 
 golden: $(READY) ## write the golden --help texts anew: look at the difference before you commit it
 	$(BIN)/python tests/help_texts.py

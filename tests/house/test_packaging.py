@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 LOCKED_EXTRAS = ("onnxruntime", "train", "export", "rtx", "matlab", "dev")
 FOLDERS = ("runtime", "train", "calib", "export")
@@ -53,6 +55,55 @@ def test_wheel_carries_every_file_of_the_packages(repository: Path, tmp_path: Pa
 
     assert packed == {f"saliency_edge/{name}" for name in names if name.split("/")[0] in FOLDERS}
     assert licences == {"LICENSE", "NOTICE"}
+
+
+@pytest.fixture(scope="session")
+def clone(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of the last commit."""
+    folder = tmp_path_factory.mktemp("dist") / "clone"
+    done = subprocess.run(["git", "clone", "-q", str(repository), str(folder)], check=False)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return folder
+
+
+@pytest.mark.slow
+def test_make_dist_gives_the_same_wheel_twice_and_twine_takes_it(repository: Path, clone: Path) -> None:
+    twine = repository / ".cache/dist/bin/twine"
+    if not twine.is_file():
+        pytest.skip("no twine in .cache/dist: make test sets it up")
+    checksums = []
+    for _ in range(2):
+        command = ["make", "-s", "-C", str(clone), "dist", f"TWINE={twine}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count("PASSED") == len(["wheel", "source archive"])
+        (wheel,) = (clone / "dist").glob("*.whl")
+        checksums.append(hashlib.sha256(wheel.read_bytes()).hexdigest())
+
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert len(set(checksums)) == 1
+
+
+@pytest.mark.parametrize(
+    ("machine", "python", "package"),
+    [
+        ("x86_64", "3.10", "onnxruntime-gpu"),
+        ("aarch64", "3.10", "onnxruntime"),
+        ("aarch64", "3.12", "onnxruntime-gpu"),
+        ("riscv64", "3.12", "onnxruntime"),
+    ],
+)
+def test_one_onnxruntime_for_each_machine(
+    machine: str, python: str, package: str, pyproject: dict[str, Any]
+) -> None:
+    """The two packages share a folder: installed together, they break each other."""
+    environment = {"platform_machine": machine, "python_version": python}
+    entries = map(Requirement, pyproject["project"]["optional-dependencies"]["onnxruntime"])
+
+    assert [entry.name for entry in entries if entry.marker and entry.marker.evaluate(environment)] == [
+        package
+    ]
 
 
 def test_version_is_the_changelogs_newest(repository: Path, pyproject: dict[str, Any]) -> None:

@@ -30,7 +30,21 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 RUN = {"saliency-run", "saliency-eval", "saliency-doctor", "ffmpeg"}
 # Options with which a command does not end by itself.
 ENDLESS = {"web", "window"}
-OTHER_PROGRAMS = {"apt-get", "cd", "curl", "docker", "ffmpeg", "git", "make", "pip", "sudo", "tensorboard"}
+OTHER_PROGRAMS = {
+    ".",
+    "apt-get",
+    "cd",
+    "curl",
+    "docker",
+    "ffmpeg",
+    "git",
+    "make",
+    "pip",
+    "python3",
+    "scp",
+    "sudo",
+    "tensorboard",
+}
 LIMIT_S = 120
 FEWEST_COMMANDS = 8
 

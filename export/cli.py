@@ -12,6 +12,7 @@ from ..runtime.console import make_app, run_app
 from ..runtime.contract import Precision
 from ..runtime.errors import UsageError
 from ..runtime.options import parse_size
+from ..train.networks import network_names
 from .options import (
     DEFAULT_OPSET,
     asked_precisions,
@@ -60,8 +61,8 @@ def export(
     network: Annotated[
         str | None,
         typer.Option(
-            help=f"deep_half, deep_full, mlnet or mlnet_small; without it {DEFAULT_NETWORK}, "
-            "or what the weights hold.",
+            help=f"Network: {', '.join(network_names())} "
+            f"(default: what the weights hold, or {DEFAULT_NETWORK}).",
             show_default=False,
         ),
     ] = None,

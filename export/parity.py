@@ -120,7 +120,7 @@ def reference_maps(checkpoint: Checkpoint, pixels: NDArray[np.uint8]) -> NDArray
     """
     import torch
 
-    from ..train.deploy_graph import DeployGraph
+    from ..train.networks.saliency_network import DeployGraph
 
     graph, maps = DeployGraph(checkpoint.network).eval(), []
     with torch.inference_mode(), progress("reference maps, PyTorch", len(pixels)) as advance:

@@ -114,7 +114,7 @@ def _exported(checkpoint: Checkpoint, batch: tuple[int, int], opset: int) -> ir.
     """Run PyTorch's exporter, without its chatter."""
     import torch
 
-    from ..train.deploy_graph import DeployGraph
+    from ..train.networks.saliency_network import DeployGraph
 
     smallest, largest = batch
     fixed = smallest == largest

@@ -134,12 +134,13 @@ def network_bundle(
     from saliency_edge.export.to_fp16 import fp16_from_fp32, kept_fp32
     from saliency_edge.export.to_onnx import contract_of, onnx_from_checkpoint
     from saliency_edge.train.checkpoint import Checkpoint
-    from saliency_edge.train.networks import NETWORKS, SaliencyNetwork
+    from saliency_edge.train.networks import config_of
+    from saliency_edge.train.networks.saliency_network import SaliencyNetwork
 
     folder.mkdir(parents=True)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = SaliencyNetwork(replace(NETWORKS[network], size_hw=size_hw)).eval()
+        model = SaliencyNetwork(replace(config_of(network), size_hw=size_hw)).eval()
     checkpoint = Checkpoint(network=model, sha256=WEIGHTS_SHA256, record={})
     contract = contract_of(checkpoint, batch)
     fp32 = onnx_from_checkpoint(checkpoint, batch)

@@ -16,8 +16,8 @@ from saliency_edge.calib.frames import shipped_frames
 from saliency_edge.export.frames import FrameSet, fitted
 from saliency_edge.export.to_onnx import onnx_from_checkpoint
 from saliency_edge.train.checkpoint import Checkpoint, save_checkpoint
-from saliency_edge.train.deploy_graph import DeployGraph
-from saliency_edge.train.networks import SaliencyNetwork, config_of
+from saliency_edge.train.networks import config_of
+from saliency_edge.train.networks.saliency_network import DeployGraph, SaliencyNetwork
 
 SMALL_HW = {"deep_half": (36, 48), "deep_full": (32, 32), "mlnet": (64, 72), "mlnet_small": (64, 64)}
 

@@ -12,7 +12,8 @@ import torch
 
 from ..runtime.artifact import atomic_file, refuse_pickle, sha256_of
 from ..runtime.errors import ArtifactError, ContractError, UsageError
-from .networks import NETWORKS, NetworkConfig, SaliencyNetwork, config_of
+from .networks import Network, NetworkConfig, find_network
+from .networks.saliency_network import SaliencyNetwork
 
 HEADER_KEY = "saliency_edge"
 _WEIGHTS = Path(__file__).parent / "weights"
@@ -46,7 +47,7 @@ def shipped_weights(network: str) -> Path:
     Raises:
         UsageError: the network is unknown, or none ship for it.
     """
-    config_of(network)
+    find_network(network)
     if network not in _SHIPPED:
         raise UsageError(
             f"no weights ship for {network}. Train it (saliency-train), then give --weights FILE"
@@ -147,12 +148,15 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 def _as_network(found: NetworkConfig, name: str, path: Path) -> NetworkConfig:
-    wanted = config_of(name)
-    if (found.architecture, found.width) != (wanted.architecture, wanted.width):
-        raise ContractError(f"{path} holds {found.name}, not {name}. Choose --network {_closest(found)}")
-    return replace(found, name=name, size_hw=wanted.size_hw)
+    """Take a configuration under another name of the same architecture: `mlnet` as `mlnet_small`."""
+    wanted = find_network(name)
+    if found.name == name:
+        return found
+    if not _has_same_modules(found, wanted):
+        raise ContractError(f"{path} holds {found.name}, not {name}. Choose --network {found.name}")
+    return replace(found, name=name, size_hw=wanted.config.size_hw)
 
 
-def _closest(found: NetworkConfig) -> str:
-    kind = (found.architecture, found.width)
-    return next((name for name, c in NETWORKS.items() if (c.architecture, c.width) == kind), found.name)
+def _has_same_modules(found: NetworkConfig, wanted: Network) -> bool:
+    is_of_one_build = find_network(found.name).build is wanted.build
+    return is_of_one_build and found.parameters == wanted.config.parameters

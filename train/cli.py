@@ -9,6 +9,7 @@ import typer
 
 from ..runtime.console import make_app, run_app
 from .choices import Metric, Optimiser, Schedule
+from .networks import network_names
 
 app = make_app("saliency-train", "Train a visual saliency network.")
 
@@ -25,7 +26,7 @@ Workers = Annotated[int, typer.Option(min=0, help="Processes that read ahead.")]
 def fit(
     dataset: Annotated[Path, typer.Argument(help="Folder: SALICON, CAT2000, MIT1003, OSIE or plain layout.")],
     output: Output,
-    network: Annotated[str, typer.Option(help="deep_half, deep_full, mlnet or mlnet_small.")] = "deep_half",
+    network: Annotated[str, typer.Option(help=f"Network: {', '.join(network_names())}.")] = "deep_half",
     size: Annotated[str | None, typer.Option(help="Train at another size, HxW in pixels.")] = None,
     layout: Annotated[str | None, typer.Option(help="The dataset's layout; found out if not given.")] = None,
     split: Annotated[str | None, typer.Option(help="Part to learn from, such as train.")] = None,

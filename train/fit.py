@@ -21,8 +21,8 @@ from .checkpoint import save_checkpoint
 from .choices import Metric, Optimiser, Schedule
 from .distributed import Process, wrap
 from .losses import Loss
-from .mlnet import MLNet
-from .networks import SaliencyNetwork
+from .networks.mlnet import MLNet
+from .networks.saliency_network import SaliencyNetwork
 from .run_log import RunLog
 from .run_state import RunState, load_state, save_state
 from .validate import Validation, is_better, validate

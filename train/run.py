@@ -11,15 +11,15 @@ import torch
 from ..runtime.artifact import write_json
 from ..runtime.errors import UsageError
 from .augment import AUGMENTATION
-from .backbone import load_vgg16
 from .batches import Geometry, Source, TrainingBatches, evaluation_batches
 from .checkpoint import load_checkpoint, save_checkpoint
 from .distill import distilled_dataset
 from .distributed import Process, process_group
 from .fit import BEST_FILE, FitConfig, fit
 from .losses import parse_loss
-from .mlnet import MLNet
-from .networks import NetworkConfig, SaliencyNetwork, config_of
+from .networks import NetworkConfig, config_of
+from .networks.mlnet import MLNet, load_vgg16
+from .networks.saliency_network import SaliencyNetwork
 from .readers import read_dataset
 from .recipes import RECIPES, Recipe, RecipeData, recipe_data
 from .run_state import RunState
@@ -141,7 +141,7 @@ def _fit(
     recipe: Recipe, data: RecipeData, network: SaliencyNetwork, output: Path, process: Process
 ) -> RunState:
     geometries = [
-        Geometry(size_hw=size_hw, map_size_hw=network.body.map_size_hw(size_hw), fit=network.config.fit)
+        Geometry(size_hw=size_hw, map_size_hw=network.map_size_at(size_hw), fit=network.config.fit)
         for size_hw in recipe.sizes_hw
     ]
     batches = TrainingBatches(

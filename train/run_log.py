@@ -11,7 +11,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .batches import Batch
-from .networks import SaliencyNetwork
+from .networks.saliency_network import SaliencyNetwork
 from .validate import Validation
 
 PICTURES = 4

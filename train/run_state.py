@@ -13,7 +13,7 @@ import torch
 from ..runtime.artifact import atomic_file
 from ..runtime.errors import TrainingError
 from .checkpoint import load_weights
-from .networks import SaliencyNetwork
+from .networks.saliency_network import SaliencyNetwork
 from .validate import Validation
 
 if TYPE_CHECKING:

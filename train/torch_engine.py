@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..runtime.backends.backend import check_frames
 from ..runtime.contract import Contract
 from .checkpoint import Checkpoint, load_checkpoint
-from .deploy_graph import DeployGraph
+from .networks.saliency_network import DeployGraph
 
 MAX_BATCH = 64
 

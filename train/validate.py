@@ -10,7 +10,7 @@ import torch
 from .batches import Batch
 from .choices import Metric
 from .losses import cc, kld, nss
-from .networks import SaliencyNetwork
+from .networks.saliency_network import SaliencyNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

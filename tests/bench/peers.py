@@ -181,7 +181,7 @@ def pytorch(weights: Path, network: str | None, contract: Contract) -> dict[str,
     import torch
 
     from saliency_edge.train.checkpoint import load_checkpoint
-    from saliency_edge.train.deploy_graph import DeployGraph
+    from saliency_edge.train.networks.saliency_network import DeployGraph
 
     checkpoint = load_checkpoint(weights, network=network, size_hw=contract.size_hw)
     eager = DeployGraph(checkpoint.network).eval()

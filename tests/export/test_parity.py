@@ -15,8 +15,8 @@ from saliency_edge.export.parity import Agreement, Parity, agreement, compare, p
 from saliency_edge.export.to_onnx import contract_of, onnx_from_checkpoint
 from saliency_edge.runtime.errors import ParityError
 from saliency_edge.runtime.parity import TOLERANCES
-from saliency_edge.train.networks import NETWORKS, config_of
-from seeded_networks import exported, frames_for, seeded_checkpoint, torch_maps
+from saliency_edge.train.networks import config_of
+from seeded_networks import SMALL_HW, exported, frames_for, seeded_checkpoint, torch_maps
 from tolerances import MAX_ABS, MIN_CC
 
 FloatMap = NDArray[np.float32]
@@ -120,7 +120,7 @@ def test_worst_is_taken_figure_by_figure() -> None:
     assert worst == Agreement(max_abs=0.2, mean_abs=0.01, sqnr_db=50, cc=0.9, kldiv=0.2, peak_shift_cells=3)
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(SMALL_HW))
 def test_fp32_agrees_on_photographs_and_on_odd_frames(name: str) -> None:
     checkpoint = seeded_checkpoint(name)
     frames = np.concatenate([frames_for(checkpoint).pixels, odd_frames(checkpoint.config.size_hw).pixels])
@@ -143,7 +143,7 @@ def test_reference_maps_are_pytorchs() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(SMALL_HW))
 def test_fp32_agrees_at_the_networks_own_size(name: str) -> None:
     checkpoint = seeded_checkpoint(name, size_hw=config_of(name).size_hw)
     frames = frames_for(checkpoint, step=6)

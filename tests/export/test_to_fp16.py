@@ -21,8 +21,9 @@ from saliency_edge.export.to_onnx import contract_of, onnx_from_checkpoint
 from saliency_edge.runtime.contract import Contract
 from saliency_edge.runtime.errors import ArtifactError, ParityError
 from saliency_edge.train.checkpoint import Checkpoint
-from saliency_edge.train.networks import NETWORKS, SaliencyNetwork
+from saliency_edge.train.networks.saliency_network import SaliencyNetwork
 from seeded_networks import (
+    SMALL_HW,
     checkpoint_of,
     frames_for,
     initialisers,
@@ -35,7 +36,12 @@ from tolerances import MAX_ABS, MIN_CC
 
 BATCH = (1, 8)
 # What stays fp32 besides the scaling of input and output: layers that compute the one-channel map.
-HEADS = {"deep_convnet": {"conv9", "deconv"}, "mlnet": {"readout"}}
+HEADS = {
+    "deep_half": {"conv9", "deconv"},
+    "deep_full": {"conv9", "deconv"},
+    "mlnet": {"readout"},
+    "mlnet_small": {"readout"},
+}
 
 
 class Graphs:
@@ -74,12 +80,12 @@ def types_of(model: onnx.ModelProto) -> dict[str, int]:
     return {**types, **{tensor.name: tensor.data_type for tensor in model.graph.initializer}}
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(SMALL_HW))
 def test_all_is_half_but_the_ends(name: str) -> None:
     graphs = graphs_of(name)
     model = graphs.fp16()
     types, weights = types_of(model), initialisers(model)
-    heads = HEADS[graphs.checkpoint.config.architecture]
+    heads = HEADS[graphs.checkpoint.config.name]
 
     assert types["frame"] == TensorProto.UINT8
     assert types["saliency"] == TensorProto.FLOAT
@@ -90,7 +96,7 @@ def test_all_is_half_but_the_ends(name: str) -> None:
     assert types_of(inferred) == types
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(SMALL_HW))
 def test_casts_stand_at_both_ends_and_nowhere_else(name: str) -> None:
     casts = node_names(graphs_of(name).fp16(), "Cast")
 
@@ -121,7 +127,7 @@ def test_same_inputs_give_the_same_bytes() -> None:
     assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(SMALL_HW))
 def test_rounding_stays_within_the_tolerance(name: str) -> None:
     worst = graphs_of(name).worst_rounded()
 
@@ -206,7 +212,7 @@ def _rounding_network(name: str) -> SaliencyNetwork:
     """Make the seeded network round weights, inputs and outputs of its convolutions, except in the heads."""
     network = seeded_network(name)
     for layer, module in network.body.named_modules():
-        if isinstance(module, torch.nn.Conv2d) and layer not in HEADS[network.config.architecture]:
+        if isinstance(module, torch.nn.Conv2d) and layer not in HEADS[network.config.name]:
             for parameter in module.parameters():
                 parameter.data = parameter.data.half().float()
             module.register_forward_pre_hook(lambda _module, inputs: (inputs[0].half().float(),))

@@ -20,7 +20,7 @@ SIZE_HW = (48, 64)
 @pytest.fixture(scope="session")
 def tiny_config() -> NetworkConfig:
     """The deep convnet at an eighth of its width and a fifth of its size."""
-    return replace(config_of("deep_half"), width=0.125, size_hw=SIZE_HW)
+    return replace(config_of("deep_half"), parameters={"width": 0.125}, size_hw=SIZE_HW)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ from saliency_edge.train.batches import Geometry, Source, TrainingBatches
 from saliency_edge.train.distributed import process_group, wrap
 from saliency_edge.train.fit import FitConfig, make_optimiser, train_step
 from saliency_edge.train.losses import parse_loss
-from saliency_edge.train.networks import SaliencyNetwork, config_of
+from saliency_edge.train.networks import config_of
+from saliency_edge.train.networks.saliency_network import SaliencyNetwork
 from saliency_edge.train.readers import read_dataset
 
 STEPS = 3
@@ -25,7 +26,7 @@ def main(data: Path, output: Path) -> None:
     """Train on `data`; write `output/RANK.json`."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    network = SaliencyNetwork(replace(config_of("deep_half"), width=0.125, size_hw=SIZE_HW))
+    network = SaliencyNetwork(replace(config_of("deep_half"), parameters={"width": 0.125}, size_hw=SIZE_HW))
     config = FitConfig(steps=STEPS, amp=False)
     optimiser = make_optimiser(network, config)
     geometry = Geometry(size_hw=SIZE_HW, map_size_hw=SIZE_HW, fit="stretch")

@@ -8,7 +8,8 @@ import torch
 
 from saliency_edge.runtime.errors import ArtifactError, ContractError, UsageError
 from saliency_edge.train.checkpoint import load_checkpoint, save_checkpoint, shipped_weights
-from saliency_edge.train.networks import SaliencyNetwork, config_of
+from saliency_edge.train.networks import config_of
+from saliency_edge.train.networks.saliency_network import SaliencyNetwork
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from saliency_edge.train.checkpoint import load_checkpoint
 from saliency_edge.train.distributed import Process
 from saliency_edge.train.fit import BEST_FILE, FitConfig, ema_decay, fit, make_optimiser, set_learning_rate
 from saliency_edge.train.losses import parse_loss
-from saliency_edge.train.networks import SaliencyNetwork, config_of
+from saliency_edge.train.networks import config_of
+from saliency_edge.train.networks.saliency_network import SaliencyNetwork
 from saliency_edge.train.run_state import STATE_FILE
 
 CPU = Process(device=torch.device("cpu"))
@@ -30,7 +31,7 @@ def run(config, dataset, folder, fit_config=CONFIG, per_batch=4):
     torch.manual_seed(0)
     network = SaliencyNetwork(config)
     size_hw = config.size_hw
-    geometry = Geometry(size_hw=size_hw, map_size_hw=network.body.map_size_hw(size_hw), fit="stretch")
+    geometry = Geometry(size_hw=size_hw, map_size_hw=network.map_size_at(size_hw), fit="stretch")
     sources = [Source(dataset=dataset, per_batch=per_batch)]
     batches = TrainingBatches(
         sources, [geometry], NO_AUGMENTATION, seed=fit_config.seed, steps=fit_config.steps

@@ -8,9 +8,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from saliency_edge.runtime.errors import UsageError
-from saliency_edge.train.deep_convnet import LocalResponseNorm, bilinear_kernel
-from saliency_edge.train.mlnet import MLNet
-from saliency_edge.train.networks import NETWORKS, NetworkConfig, SaliencyNetwork, config_of
+from saliency_edge.train.networks import NetworkConfig, config_of, network_names
+from saliency_edge.train.networks.deep_convnet import LocalResponseNorm, bilinear_kernel
+from saliency_edge.train.networks.mlnet import MLNet
+from saliency_edge.train.networks.saliency_network import SaliencyNetwork
 
 # name, kernel, channels out: full and half width (the authors' deploy prototxt).
 DEEP_TABLE = [
@@ -100,7 +101,7 @@ def test_deconvolution_starts_as_interpolation():
     torch.testing.assert_close(inner, torch.ones_like(inner))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", network_names())
 @pytest.mark.parametrize("fill", [0.0, 255.0])
 def test_maps_of_flat_frames_are_finite_and_in_range(name, fill):
     torch.manual_seed(0)
@@ -136,3 +137,54 @@ def test_unknown_network_is_refused_with_the_known_ones():
 def test_configuration_survives_json():
     config = config_of("mlnet")
     assert NetworkConfig.from_json(config.to_json(), "here") == config
+
+
+def test_headers_of_version_0_5_give_the_same_configuration():
+    old = {
+        "name": "mlnet_small",
+        "architecture": "mlnet",
+        "width": 1.0,
+        "size_hw": [240, 320],
+        "fit": "pad",
+        "mean_bgr": [103.939, 116.779, 123.68],
+        "scale": 1.0,
+        "output": "peak",
+        "output_mean": 0.0,
+    }
+    assert NetworkConfig.from_json(old, "here") == config_of("mlnet_small")
+    deep = {**old, "name": "deep_half", "architecture": "deep_convnet", "width": 0.5, "scale": 1 / 127.5}
+    deep |= {"fit": "stretch", "mean_bgr": [100.0, 110.0, 118.0], "output": "density"}
+    assert NetworkConfig.from_json(deep, "here") == config_of("deep_half")
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("logits", lambda x: 1 / (1 + (-x).exp())),
+        ("log_density", lambda x: x.exp() / x.exp().max()),
+        ("density", lambda x: x / x.max()),
+        ("saliency", lambda x: x),
+    ],
+)
+def test_outputs_become_maps_by_their_formulas(output, expected):
+    network = SaliencyNetwork(replace(config_of("deep_half"), size_hw=(32, 32), output=output))
+    raw = torch.rand(1, 1, 32, 32)
+    torch.testing.assert_close(network._scaled(raw), expected(raw))
+
+
+def test_rgb_input_is_normalised_in_its_own_order():
+    config = replace(
+        config_of("deep_half"),
+        size_hw=(32, 32),
+        channel_order="rgb",
+        mean=(123.675, 116.28, 103.53),
+        std=(58.395, 57.12, 57.375),
+    )
+    network = SaliencyNetwork(config).eval()
+    seen = []
+    network.body.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    frames_bgr = torch.rand(1, 3, 32, 32) * 255
+    with torch.inference_mode():
+        network(frames_bgr)
+    mean, std = torch.tensor(config.mean).view(1, 3, 1, 1), torch.tensor(config.std).view(1, 3, 1, 1)
+    torch.testing.assert_close(seen[0], (frames_bgr.flip(1) - mean) / std)

@@ -5,11 +5,14 @@ Layers as in the authors' deploy prototxt. `width` 1 is the paper's network, 0.5
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..runtime.errors import UsageError
+from ...runtime.errors import UsageError
+from .registry import Network, NetworkConfig
 
 STRIDE = 4
 MIN_SIDE = 32
@@ -121,3 +124,18 @@ def bilinear_kernel(size: int, stride: int) -> torch.Tensor:
     distance = (torch.arange(size, dtype=torch.float32) - centre).abs() / stride
     profile = (1 - distance).clamp_min(0)
     return torch.outer(profile, profile).view(1, 1, size, size)
+
+
+deep_half = Network(
+    config=NetworkConfig(
+        name="deep_half",
+        size_hw=(240, 320),
+        fit="stretch",
+        mean=(100.0, 110.0, 118.0),
+        std=(127.5, 127.5, 127.5),
+        output="log_density",
+        parameters={"width": 0.5},
+    ),
+    build=DeepConvnet,
+)
+deep_full = replace(deep_half, config=replace(deep_half.config, name="deep_full", parameters={"width": 1.0}))

@@ -101,7 +101,10 @@ def _halve_weights(value: ir.Value, kept: Collection[str]) -> None:
     """Round a float tensor to half where all that read it are half."""
     import onnx_ir
 
-    if value.dtype != onnx_ir.DataType.FLOAT or any(node.name in kept for node in value.consumers()):
+    is_read_as_float = any(
+        node.name in kept or not _takes_half(node, position) for node, position in value.uses()
+    )
+    if value.dtype != onnx_ir.DataType.FLOAT or is_read_as_float:
         return
     assert value.const_value is not None
     weights = value.const_value.numpy()
@@ -113,6 +116,19 @@ def _halve_weights(value: ir.Value, kept: Collection[str]) -> None:
     value.dtype = onnx_ir.DataType.FLOAT16
 
 
+def _takes_half(node: ir.Node, position: int) -> bool:
+    """Whether an input may be half by the operator's schema; the scales of a Resize are always float."""
+    import onnx
+
+    version = node.version or onnx.defs.onnx_opset_version()
+    try:
+        schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+    except onnx.defs.SchemaError:  # an operator of another domain
+        return True
+    declared = schema.inputs[min(position, len(schema.inputs) - 1)]
+    return "tensor(float16)" in declared.types
+
+
 def _cast_between(graph: ir.Graph, kept: Collection[str]) -> None:
     """Put a Cast on each tensor that leaves one precision for the other, one for all that read it."""
     import onnx_ir
@@ -120,8 +136,8 @@ def _cast_between(graph: ir.Graph, kept: Collection[str]) -> None:
     floats = (onnx_ir.DataType.FLOAT, onnx_ir.DataType.FLOAT16)
     done: dict[str | None, ir.Value] = {}
     for node in list(graph):
-        wanted = floats[node.name not in kept]
         for position, value in enumerate(node.inputs):
+            wanted = floats[node.name not in kept and _takes_half(node, position)]
             if value is None or value.dtype not in floats or value.dtype == wanted:
                 continue
             if value.name not in done:

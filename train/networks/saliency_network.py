@@ -20,6 +20,7 @@ class SaliencyNetwork(nn.Module):
 
     mean_bgr: torch.Tensor
     scale_bgr: torch.Tensor
+    rgb_from_bgr: torch.Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         """Make the network that `config` describes, with freshly initialised weights.
@@ -36,13 +37,14 @@ class SaliencyNetwork(nn.Module):
             mean, scale = mean.flip(0), scale.flip(0)
         self.register_buffer("mean_bgr", mean.view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale_bgr", scale.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("rgb_from_bgr", torch.tensor([2, 1, 0]), persistent=False)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:  # noqa: D102
         std = self.config.std
         scale = 1 / std[0] if len(set(std)) == 1 else self.scale_bgr
         normalised = (frames - self.mean_bgr) * scale  # (N, 3, H, W)
         if self.config.channel_order == "rgb":
-            normalised = normalised[:, [2, 1, 0]]
+            normalised = normalised.index_select(1, self.rgb_from_bgr)
         raw = self.body(normalised).float()  # (N, 1, h, w) or (N, h, w)
         raw = raw.unsqueeze(1) if raw.ndim == 3 else raw
         return self._scaled(raw).squeeze(1)  # (N, h, w)

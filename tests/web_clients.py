@@ -6,9 +6,9 @@ import asyncio
 import json
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event, Thread
 from typing import Any
 
@@ -18,11 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saliency_edge.runtime.backends.backend import Model
+from saliency_edge.runtime.contract import Contract
+from saliency_edge.runtime.errors import BackendError
+from saliency_edge.runtime.maps.regions import Region
 from saliency_edge.runtime.telemetry import Telemetry
 from saliency_edge.runtime.web.options import WebOptions
 from saliency_edge.runtime.web.sink import WebSink, open_web
 from sink_results import result_of
-from toy_models import noise, toy_map
+from toy_models import noise, toy_contract, toy_map
 
 FRAME_HW = (360, 640)
 
@@ -44,6 +47,22 @@ class View:
         return self.sink.address.partition("?token=")[2]
 
 
+class ToyEngine:
+    """The toy network, times a factor; fails where it is told to."""
+
+    def __init__(self, description: str = "toy", *, factor: float = 1.0, fails: bool = False) -> None:
+        self.description, self._factor, self._fails, self.calls = description, factor, fails, 0
+        self.contract: Contract = toy_contract(FRAME_HW)
+
+    def infer(self, frames: Any) -> Any:
+        self.calls += 1
+        if self._fails:
+            raise BackendError("the device has gone")
+        return np.stack([toy_map(frame) * self._factor for frame in frames]).astype(np.float32)
+
+    def close(self) -> None: ...
+
+
 def frame_of(index: int) -> NDArray[np.uint8]:
     """Give the frame that a fed view shows at this index."""
     return noise(FRAME_HW, index % 8)
@@ -55,14 +74,32 @@ def values_of(index: int) -> NDArray[np.float32]:
 
 @contextmanager
 def fed_view(
-    options: WebOptions | None = None, *, fps: float = 60, streams: int = 1, compare: Model | None = None
+    options: WebOptions | None = None,
+    *,
+    fps: float = 60,
+    streams: int = 1,
+    engine: Model | None = None,
+    compare: Model | None = None,
+    regions: tuple[Region, ...] = (),
+    unsmoothed: float | None = None,
+    warn: Callable[[str], None] = print,
 ) -> Iterator[View]:
-    """Open a web view on a free port, and feed it with results while the block runs."""
+    """Open a web view on a free port, and feed it with results while the block runs.
+
+    With `unsmoothed`, the results come from smoothed maps: before it they were so many times as large.
+    """
     telemetry = Telemetry()
-    opened = open_web(options or WebOptions(port=0), telemetry, title="noise", engine="toy", compare=compare)
+    opened = open_web(
+        options or WebOptions(port=0),
+        telemetry,
+        title="noise",
+        engine=engine or ToyEngine(),
+        compare=compare,
+        warn=warn,
+    )
     with closing(opened) as sink:
         view, stop = View(sink, telemetry, []), Event()
-        feeder = Thread(target=_feed, args=(view, stop, fps, streams))
+        feeder = Thread(target=_feed, args=(view, stop, fps, streams, regions, unsmoothed))
         feeder.start()
         try:
             yield view
@@ -71,7 +108,14 @@ def fed_view(
             feeder.join()
 
 
-def _feed(view: View, stop: Event, fps: float, streams: int) -> None:
+def _feed(
+    view: View,
+    stop: Event,
+    fps: float,
+    streams: int,
+    regions: tuple[Region, ...],
+    unsmoothed: float | None,
+) -> None:
     frames, maps = [frame_of(i) for i in range(8)], [values_of(i) for i in range(8)]
     index = 0
     while not stop.wait(1 / fps):
@@ -84,6 +128,8 @@ def _feed(view: View, stop: Event, fps: float, streams: int) -> None:
             age_s=0.05,
             dropped=1,
         )
+        before = None if unsmoothed is None else maps[index % 8] * np.float32(unsmoothed)
+        result = replace(result, regions=regions, unsmoothed=before)
         start_s = time.perf_counter()
         view.sink.write(result)
         view.writes_s.append(time.perf_counter() - start_s)

@@ -13,7 +13,8 @@ from ..video.frame import SaliencyMap
 
 _LINES_IN_HEIGHT = 360  # a line is so thin a part of the picture's height, a pixel at least
 _TEXT_SCALE_OF_LINE = 0.35  # of OpenCV's plain font, for each pixel of a line
-_TEXT_DROP_OF_LINE = 10  # of the text's base below the box's top, for each pixel of a line
+_TEXT_MARGIN_OF_LINE = 3  # around a label's text, for each pixel of a line
+_TEXT_BGR = (0, 0, 0)
 _PALETTE_BGR = ((80, 220, 80), (60, 180, 255), (255, 160, 60), (220, 90, 220), (220, 220, 60))
 
 
@@ -119,28 +120,72 @@ class RegionTracker:
         return stream.regions
 
 
-def draw_regions(picture_bgr: NDArray[np.uint8], regions: tuple[Region, ...]) -> None:
-    """Draw the regions' boxes and identities into a picture, in place.
+def draw_regions(
+    picture_bgr: NDArray[np.uint8], regions: tuple[Region, ...], frame_hw: tuple[int, int] | None = None
+) -> None:
+    """Draw the regions' boxes, identities and peaks into a picture, in place.
 
     Args:
         picture_bgr: (H, W, 3), which shows the frame at its own size, from its left upper corner on.
         regions: of that frame.
+        frame_hw: size of the frame, where the picture has more beside it; no label leaves the frame.
     """
-    line_px = max(1, picture_bgr.shape[0] // _LINES_IN_HEIGHT)
+    height, width = picture_bgr.shape[:2] if frame_hw is None else frame_hw
+    line_px = max(1, height // _LINES_IN_HEIGHT)
+    labels: list[tuple[int, int, int, int]] = []
     for region in regions:
         left, top, right, bottom = region.box_xyxy_px
         colour = _PALETTE_BGR[region.identity % len(_PALETTE_BGR)]
         cv2.rectangle(picture_bgr, (left, top), (right - 1, bottom - 1), colour, line_px)
-        cv2.putText(
-            picture_bgr,
-            f"{region.identity}  {region.peak:.2f}",
-            (left + 3 * line_px, top + _TEXT_DROP_OF_LINE * line_px),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            _TEXT_SCALE_OF_LINE * line_px,
-            colour,
-            1,
-            cv2.LINE_AA,
+    for region in regions:
+        text, margin_px = f"{region.identity}  {region.peak:.2f}", _TEXT_MARGIN_OF_LINE * line_px
+        font = (cv2.FONT_HERSHEY_SIMPLEX, _TEXT_SCALE_OF_LINE * line_px)
+        (text_width, text_height), _ = cv2.getTextSize(text, *font, line_px)
+        size_wh = text_width + 2 * margin_px, text_height + 2 * margin_px
+        place = _place_label(region.box_xyxy_px, size_wh, (height, width), labels)
+        if place is None:
+            continue
+        labels.append(place)
+        left, top, right, bottom = place
+        colour = _PALETTE_BGR[region.identity % len(_PALETTE_BGR)]
+        cv2.rectangle(picture_bgr, (left, top), (right - 1, bottom - 1), colour, cv2.FILLED)
+        origin = (left + margin_px, bottom - margin_px)
+        cv2.putText(picture_bgr, text, origin, *font, _TEXT_BGR, line_px, cv2.LINE_AA)
+
+
+def _place_label(
+    box_xyxy_px: tuple[int, int, int, int],
+    size_wh: tuple[int, int],
+    frame_hw: tuple[int, int],
+    taken: list[tuple[int, int, int, int]],
+) -> tuple[int, int, int, int] | None:
+    """Find where a box's label lies: inside the box where there is room, else above, below or beside it.
+
+    It never leaves the frame, and covers another label only where no place is free.
+
+    Returns:
+        Left, top, right and bottom edge in pixels; None: the frame is smaller than the label.
+    """
+    left, top, right, bottom = box_xyxy_px
+    width, height = size_wh
+    largest_x, largest_y = frame_hw[1] - width, frame_hw[0] - height
+    across, down = min(left, largest_x), min(top, largest_y)
+    corners = [(across, top - height), (across, bottom), (right, down), (left - width, down)]
+    corners += [(across, top - 2 * height), (across, bottom + height), (left, top)]
+    if width <= right - left and height <= bottom - top:
+        corners.insert(0, (left, top))
+    places = [
+        (x, y, x + width, y + height) for x, y in corners if 0 <= x <= largest_x and 0 <= y <= largest_y
+    ]
+    free = [
+        place
+        for place in places
+        if not any(
+            place[0] < other[2] and other[0] < place[2] and place[1] < other[3] and other[1] < place[3]
+            for other in taken
         )
+    ]
+    return next(iter(free or places), None)
 
 
 def _blobs_of(saliency: SaliencyMap, options: RegionOptions) -> tuple[list[_Blob], NDArray[np.int32]]:

@@ -63,9 +63,11 @@ class Result:
             shows pictures.
         age_s: from the frame's capture until the result was made.
         regions: where people look, as boxes; empty where nobody asked.
+        unsmoothed: (h, w) the map's values before they were averaged over time; None where they were not.
     """
 
     saliency: SaliencyMap
     picture_bgr: NDArray[np.uint8]
     age_s: float
     regions: tuple[Region, ...] = ()
+    unsmoothed: NDArray[np.float32] | None = None

@@ -96,7 +96,8 @@ def run_pipeline(
             stream = streams[saliency.frame.stream]
             filtered = stream.map_filter(saliency)
             regions = find_regions(filtered) if find_regions else ()
-            _show(filtered, regions, sinks, renderer, telemetry)
+            unsmoothed = None if filtered is saliency else saliency.values
+            _show(filtered, unsmoothed, regions, sinks, renderer, telemetry)
             _note_age(saliency, stream, telemetry)
             frame_count += 1
             on_frame()
@@ -185,6 +186,7 @@ def _map_of(taken: Taken, values: NDArray[np.float32], engine: Model) -> Salienc
 
 def _show(
     saliency: SaliencyMap,
+    unsmoothed: NDArray[np.float32] | None,
     regions: tuple[Region, ...],
     sinks: Sequence[Sink],
     renderer: Renderer,
@@ -194,9 +196,11 @@ def _show(
     if any(sink.shows_pictures for sink in sinks):
         with telemetry.measure("render"):
             picture_bgr = renderer.render(saliency)
-            draw_regions(picture_bgr, regions)
+            draw_regions(picture_bgr, regions, saliency.frame.size_hw)
     age_s = time.monotonic() - saliency.frame.captured_s
-    result = Result(saliency=saliency, picture_bgr=picture_bgr, age_s=age_s, regions=regions)
+    result = Result(
+        saliency=saliency, picture_bgr=picture_bgr, age_s=age_s, regions=regions, unsmoothed=unsmoothed
+    )
     if sinks:
         with telemetry.measure("write"):
             for sink in sinks:

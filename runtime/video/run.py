@@ -44,7 +44,9 @@ def run_sources(
     telemetry = Telemetry()
     with ExitStack() as stack:
         engine = stack.enter_context(closing(_engine_of(options)))
-        web = [stack.enter_context(closing(sink)) for sink in _web_of(options, engine, telemetry, stack)]
+        web = [
+            stack.enter_context(closing(sink)) for sink in _web_of(options, engine, telemetry, stack, warn)
+        ]
         for sink in web:
             say(f"web     {sink.address}")
         streams = [
@@ -95,7 +97,13 @@ def _engine_of(options: RunOptions) -> Model:
     return load_model(options.model, options.precision, options.load)
 
 
-def _web_of(options: RunOptions, engine: Model, telemetry: Telemetry, stack: ExitStack) -> Iterator[WebSink]:
+def _web_of(
+    options: RunOptions,
+    engine: Model,
+    telemetry: Telemetry,
+    stack: ExitStack,
+    warn: Callable[[str], None],
+) -> Iterator[WebSink]:
     """Open the web view, before the sources: it can say that they are awaited."""
     if options.web is None:
         return
@@ -107,7 +115,7 @@ def _web_of(options: RunOptions, engine: Model, telemetry: Telemetry, stack: Exi
         compared = stack.enter_context(
             closing(load_model(options.model, options.compare, LoadOptions(threads=1)))
         )
-    yield open_web(options.web, telemetry, title=title, engine=engine.description, compare=compared)
+    yield open_web(options.web, telemetry, title=title, engine=engine, compare=compared, warn=warn)
 
 
 def _streams_of(

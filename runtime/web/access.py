@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -35,7 +35,7 @@ class Access:
     @property
     def query(self) -> str:
         """What the address needs at its end so that it opens."""
-        return f"?token={self.token}" if self.token else ""
+        return f"?token={quote(self.token, safe='')}" if self.token else ""
 
     def middleware(self) -> Middleware:
         """Give what the server calls for each request."""

@@ -39,6 +39,16 @@ class WebOptions:
     opacity: float = 0.75
     colormap: str = "inferno"
 
+    def __post_init__(self) -> None:
+        """Check the token.
+
+        Raises:
+            UsageError: it is empty, or holds control characters, which no cookie can.
+        """
+        if self.token is not None and not (self.token and self.token.isprintable()):
+            found = "control characters" if self.token else "nothing"
+            raise UsageError(f"--web-token holds {found}, expected a word that can be typed; or leave it out")
+
     @property
     def is_local(self) -> bool:
         """Whether only this machine can connect."""

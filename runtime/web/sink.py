@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..backends.backend import Model
@@ -18,7 +20,13 @@ if TYPE_CHECKING:
 
 
 def open_web(
-    options: WebOptions, telemetry: Telemetry, *, title: str, engine: str = "", compare: Model | None = None
+    options: WebOptions,
+    telemetry: Telemetry,
+    *,
+    title: str,
+    engine: Model | None = None,
+    compare: Model | None = None,
+    warn: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> WebSink:
     """Start the web view.
 
@@ -26,12 +34,13 @@ def open_web(
         options: where it listens.
         telemetry: of the run, for the metrics.
         title: of the page, such as the source's name.
-        engine: in words, for the page.
+        engine: of the run, for the page to name.
         compare: a second engine, to be shown beside the first; the web view's own, but for its closing.
+        warn: prints a line about what fails later, from any thread; the run goes on.
 
     Raises:
         BackendError: its packages are not installed.
-        OutputError: the port is taken.
+        OutputError: the port is taken, or the server cannot start.
     """
     try:
         from .hub import Hub
@@ -42,37 +51,55 @@ def open_web(
             f"the web view needs {error.name}, which is not installed. Run: pip install 'saliency-edge[web]'"
         ) from error
     pulse = Pulse(options.stale_s)
-    hub = Hub(options, pulse, compare)
+    hub = Hub(options, pulse, compare, warn)
     metrics = Metrics(telemetry, browsers=lambda: len(hub.browsers))
     page = {
         "title": title,
-        "engine": engine,
-        "compare": compare.description if compare else None,
+        "engine": _named(engine),
+        "compare": _named(compare),
         "opacity": options.opacity,
         "colormap": options.colormap,
         "stale_s": options.stale_s,
     }
-    return WebSink(Server(options, hub, pulse, metrics, page), hub, pulse, metrics)
+    return WebSink(Server(options, hub, pulse, metrics, page, warn), hub, pulse, metrics, warn)
 
 
 class WebSink:
-    """Hands results to the browsers' server; it never waits for a browser."""
+    """Hands results to the browsers' server; it never waits, and none of its failures comes out."""
 
     shows_pictures = False  # the page mixes frame and map itself, as each of its viewers likes
 
-    def __init__(self, server: Server, hub: Hub, pulse: Pulse, metrics: Metrics) -> None:
+    def __init__(
+        self, server: Server, hub: Hub, pulse: Pulse, metrics: Metrics, warn: Callable[[str], None]
+    ) -> None:
         """Take the parts; the server belongs to this sink."""
         self._server, self._hub, self._pulse, self._metrics = server, hub, pulse, metrics
+        self._warn, self._has_failed = warn, False
         self.description = f"web view at {server.place}"
         self.address = server.address  # with its token: for the user's eyes
 
     def write(self, result: Result) -> None:
         """Note a result, and pass it on where a browser wants it."""
-        self._pulse.note(result)
-        self._metrics.note(result)
-        if self._hub.is_due(result.saliency.frame.stream):
-            self._server.submit(self._hub.publish(result))
+        if self._has_failed:
+            return
+        try:
+            self._pulse.note(result)
+            self._metrics.note(result)
+            if self._hub.is_due(result.saliency.frame.stream):
+                self._server.publish(result)
+        except Exception as error:  # whatever it is, the run is worth more than its view
+            self._has_failed = True
+            self._warn(f"web view: ended by {type(error).__name__}: {error}. The run goes on without it")
 
     def close(self) -> None:
         """End the page's connections and free the port."""
         self._server.close()
+        self._hub.close()
+
+
+def _named(engine: Model | None) -> dict[str, str] | None:
+    return (
+        None
+        if engine is None
+        else {"description": engine.description, "precision": engine.contract.precision}
+    )

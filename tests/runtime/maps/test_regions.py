@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -150,6 +152,72 @@ def test_boxes_are_drawn_in_place() -> None:
         (200, 100, 259, 159), abs=1
     )
     assert not picture_bgr[140:150, 230:250].any(), "the middle stays clear"
+
+
+def drawn_labels(
+    monkeypatch: pytest.MonkeyPatch, picture_bgr: NDArray[np.uint8], regions: tuple[Region, ...], **more: Any
+) -> list[tuple[int, int, int, int]]:
+    """Draw regions; give the plates of their labels, right and bottom edge outside."""
+    plates = []
+    rectangle = cv2.rectangle
+
+    def note(image: Any, corner: Any, opposite: Any, colour: Any, thickness: int) -> None:
+        if thickness == cv2.FILLED:
+            plates.append((*corner, opposite[0] + 1, opposite[1] + 1))
+        rectangle(image, corner, opposite, colour, thickness)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cv2, "rectangle", note)
+        draw_regions(picture_bgr, regions, **more)
+    return plates
+
+
+def region_at(box_xyxy_px: tuple[int, int, int, int], identity: int = 1) -> Region:
+    return Region(identity=identity, box_xyxy_px=box_xyxy_px, peak=0.9, area=0.01)
+
+
+@pytest.mark.parametrize("frame_hw", [(360, 640), (720, 1280), (1080, 1920), (240, 320)])
+@pytest.mark.parametrize(
+    "corner", [(0.0, 0.0), (0.5, 0.5), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.5, 0.0), (1.0, 0.5)]
+)
+@pytest.mark.parametrize("side_px", [2, 16, 60, 200])
+def test_labels_stay_in_the_frame_and_out_of_small_boxes(
+    frame_hw: tuple[int, int], corner: tuple[float, float], side_px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    height, width = frame_hw
+    left, top = int(corner[0] * (width - side_px)), int(corner[1] * (height - side_px))
+    box = (left, top, left + side_px, top + side_px)
+    side_by_side_bgr = np.zeros((height, 2 * width, 3), np.uint8)
+
+    (label,) = drawn_labels(monkeypatch, side_by_side_bgr, (region_at(box),), frame_hw=frame_hw)
+
+    assert 0 <= label[0] < label[2] <= width
+    assert 0 <= label[1] < label[3] <= height
+    is_inside = box[0] <= label[0] and label[2] <= box[2] and box[1] <= label[1] and label[3] <= box[3]
+    is_outside = label[2] <= box[0] or box[2] <= label[0] or label[3] <= box[1] or box[3] <= label[1]
+    assert is_inside or is_outside, "no label spills over the edge of its box"
+    rows, columns = np.nonzero((side_by_side_bgr > 0).any(axis=2))
+    assert columns.max() < max(label[2], box[2]) + height // 360 + 1
+    assert len(rows) > 0
+
+
+def test_labels_of_neighbours_do_not_cover_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = [(300, 200, 310, 210), (302, 202, 312, 212), (298, 198, 308, 208)]
+    regions = tuple(region_at(box, number) for number, box in enumerate(boxes))
+
+    labels = drawn_labels(monkeypatch, np.zeros((*FRAME_HW, 3), np.uint8), regions)
+
+    assert len(labels) == 3
+    for place, (left, top, right, bottom) in enumerate(labels):
+        for other in labels[:place]:
+            assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
+
+
+def test_picture_too_small_for_words_gets_boxes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture_bgr = np.zeros((24, 32, 3), np.uint8)
+
+    assert drawn_labels(monkeypatch, picture_bgr, (region_at((4, 4, 20, 20)),)) == []
+    assert picture_bgr.any()
 
 
 @pytest.mark.parametrize(

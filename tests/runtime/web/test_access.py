@@ -11,6 +11,7 @@ pytest.importorskip("aiohttp", reason="the extra `web` is not installed")
 pytest.importorskip("prometheus_client", reason="the extra `web` is not installed")
 
 import aiohttp
+from yarl import URL
 
 from saliency_edge.runtime.web.options import WebOptions
 from web_clients import fed_view
@@ -79,6 +80,20 @@ def test_a_token_of_the_users_own_is_asked_for_on_localhost_too() -> None:
     with fed_view(WebOptions(port=0, token="secret")) as view:
         assert status_of(view.url) == 401
         assert status_of(f"{view.url}?token=secret") == 303
+
+
+@pytest.mark.parametrize("token", ["a&b=c#d", "100% of it?", 'quoted "; word=', "ключ"])
+def test_printed_address_opens_the_page_whatever_the_token_is(token: str) -> None:
+    async def open_page(address: str) -> int:
+        jar = aiohttp.CookieJar(unsafe=True)
+        async with (
+            aiohttp.ClientSession(cookie_jar=jar) as session,
+            session.get(URL(address, encoded=True)) as answer,
+        ):
+            return answer.status
+
+    with fed_view(WebOptions(port=0, token=token)) as view:
+        assert asyncio.run(open_page(view.sink.address)) == 200
 
 
 def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:

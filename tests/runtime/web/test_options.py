@@ -24,6 +24,12 @@ def test_address(text: str, host: str, port: int, is_local: bool) -> None:
     assert WebOptions(host=host, port=port).is_local == is_local
 
 
+@pytest.mark.parametrize(("token", "found"), [("", "nothing"), ("a\r\nSet-Cookie: b", "control characters")])
+def test_token_that_cannot_be_is_refused(token: str, found: str) -> None:
+    with pytest.raises(UsageError, match=f"--web-token holds {found}"):
+        WebOptions(token=token)
+
+
 @pytest.mark.parametrize("text", ["", "web", ":8080", "1.2.3.4", "65536", "::1:80", "http://a:80", "8080/"])
 def test_no_address(text: str) -> None:
     with pytest.raises(UsageError, match=r"--web .*: expected a port or HOST:PORT, such as 8080"):

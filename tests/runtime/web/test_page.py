@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from saliency_edge.runtime.contract import Precision
+from saliency_edge.runtime.maps.regions import Region
 from saliency_edge.runtime.maps.statistics import statistics_of
 from saliency_edge.runtime.video.frame import Frame, SaliencyMap
 from saliency_edge.runtime.video.render import Renderer, RenderOptions
 from saliency_edge.runtime.web.options import WebOptions
-from web_clients import fed_view, frame_of, values_of
+from web_clients import ToyEngine, fed_view, frame_of, values_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -227,3 +230,98 @@ def test_token_is_asked_for_and_taken(browser: webdriver.Chrome) -> None:
         wait(browser, lambda: text_of(browser, "status") == "live")
         assert "token" not in browser.current_url
     browser.get_log("browser")  # of the page that was refused
+
+
+TWO_BOXES = (
+    Region(identity=1, box_xyxy_px=(300, 150, 306, 156), peak=0.9, area=0.001),
+    Region(identity=2, box_xyxy_px=(634, 352, 640, 360), peak=0.8, area=0.001),
+)
+
+
+@pytest.mark.parametrize("width", [500, 1400])
+def test_compared_precisions_can_be_read_at_every_size(browser: webdriver.Chrome, width: int) -> None:
+    """The labels lie apart, each within its own picture, and begin with the precision."""
+    first, second = named_engine("ONNX Runtime 1.31 CUDA", "fp16"), named_engine("OpenVINO 2026", "int8")
+    browser.set_window_size(width, 900)
+    try:
+        with fed_view(engine=first, compare=second, regions=TWO_BOXES, unsmoothed=1.0) as view:
+            open_live(browser, view.sink.address)
+            note_texts(browser)
+            browser.execute_script("document.querySelector('[value=compare]').click()")
+            wait(browser, lambda: browser.execute_script("return shown.maps.length") == 2)
+            texts = noted_texts(browser)
+            picture_wh = browser.execute_script("return [shown.picture.width, shown.picture.height]")
+            corner = browser.execute_script("return secondCorner()")
+            canvas_wh = canvas_size(browser)
+    finally:
+        browser.set_window_size(1400, 900)
+
+    is_stacked = width < 560
+    assert corner == ([0, picture_wh[1]] if is_stacked else [picture_wh[0], 0])
+    assert canvas_wh == [picture_wh[0] + corner[0], picture_wh[1] + corner[1]]
+    labels = [next(text for text in reversed(texts) if text[0].startswith(name)) for name in ("fp16", "int8")]
+    for (words, left, top, drawn_width), (x, y) in zip(labels, [(0, 0), corner], strict=True):
+        assert words[4:].startswith(", unsmoothed · ")
+        assert x <= left
+        assert left + drawn_width <= x + picture_wh[0]
+        assert y <= top < y + picture_wh[1]
+    regions = [text for text in texts if text[0] in ("1  0.90", "2  0.80")]
+    assert len({text[0] for text in regions}) == 2
+    for _, left, top, drawn_width in regions:
+        assert left >= 0
+        assert left + drawn_width <= picture_wh[0]
+        assert 0 <= top <= picture_wh[1]
+
+
+def note_texts(browser: webdriver.Chrome) -> None:
+    """Note what is written on the canvas from now on: words, left edge, middle and width in its pixels."""
+    browser.execute_script(
+        "window.texts = []; const real = brush.fillText.bind(brush);"
+        "brush.fillText = (words, x, y) => {"
+        " texts.push([words, x, y, brush.measureText(words).width]); real(words, x, y); };"
+    )
+
+
+def noted_texts(browser: webdriver.Chrome) -> list[tuple[str, float, float, float]]:
+    browser.execute_script("texts.length = 0; draw()")
+    return [tuple(text) for text in browser.execute_script("return texts")]
+
+
+def named_engine(name: str, precision: Precision) -> ToyEngine:
+    engine = ToyEngine(f"{name}, {precision}", factor=0.7)
+    engine.contract = replace(engine.contract, precision=precision)
+    return engine
+
+
+def test_comparing_while_paused_says_what_to_do(browser: webdriver.Chrome) -> None:
+    with fed_view(compare=ToyEngine(factor=0.5)) as view:
+        open_live(browser, view.sink.address)
+        press(browser, " ")
+        wait(browser, lambda: text_of(browser, "status") == "paused")
+        note_texts(browser)
+        browser.execute_script("document.querySelector('[value=compare]').click()")
+        assert "paused: resume to compare" in [text[0] for text in noted_texts(browser)]
+        press(browser, " ")
+        wait(browser, lambda: browser.execute_script("return shown.maps.length") == 2)
+        words = [text[0] for text in noted_texts(browser)]
+        assert not any(text.startswith(("paused", "the second")) for text in words)
+
+
+def test_second_engine_that_failed_is_not_called_at_work(browser: webdriver.Chrome) -> None:
+    with fed_view(compare=ToyEngine(fails=True)) as view:
+        open_live(browser, view.sink.address)
+        note_texts(browser)
+        browser.execute_script("document.querySelector('[value=compare]').click()")
+        wait(browser, lambda: not browser.execute_script("return shown.header.compares"))
+        assert "the second engine has failed" in [text[0] for text in noted_texts(browser)]
+
+
+def test_page_of_too_many_viewers_says_so(browser: webdriver.Chrome, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saliency_edge.runtime.web.server._MOST_BROWSERS", 2)
+    with fed_view() as view:
+        open_live(browser, view.sink.address)
+        browser.execute_script("window.others = [0, 1].map(() => new WebSocket(socket.url))")
+        wait(browser, lambda: browser.execute_script("return others.some(other => other.readyState === 3)"))
+        browser.execute_script("others.forEach(other => other.close()); socket.onclose({ code: 1013 })")
+        wait(browser, lambda: text_of(browser, "status") == "too many viewers")
+        wait(browser, lambda: text_of(browser, "status") == "live")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import urllib.error
@@ -15,18 +16,17 @@ import pytest
 pytest.importorskip("aiohttp", reason="the extra `web` is not installed")
 pytest.importorskip("prometheus_client", reason="the extra `web` is not installed")
 
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from saliency_edge.runtime.contract import Contract
-from saliency_edge.runtime.errors import BackendError
 from saliency_edge.runtime.telemetry import Telemetry
 from saliency_edge.runtime.web.options import WebOptions
 from saliency_edge.runtime.web.pulse import Pulse
 from saliency_edge.runtime.web.sink import open_web
 from saliency_edge.runtime.web.update import levels_of
 from sink_results import result_of
-from toy_models import noise, toy_contract, toy_map
-from web_clients import FRAME_HW, fed_view, frame_of, messages_of, values_of
+from toy_models import noise
+from web_clients import FRAME_HW, Message, ToyEngine, fed_view, frame_of, look_on, messages_of, values_of
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("no_thread_left")]
 
@@ -111,26 +111,8 @@ def test_each_source_has_its_results() -> None:
     assert messages[-1].header["streams"] == 2
 
 
-class SecondEngine:
-    """The toy network at half its value; fails where it is told to."""
-
-    description = "second"
-    contract: Contract = toy_contract(FRAME_HW)
-
-    def __init__(self, fails: bool = False) -> None:
-        self._fails, self.calls = fails, 0
-
-    def infer(self, frames: Any) -> Any:
-        self.calls += 1
-        if self._fails:
-            raise BackendError("the device has gone")
-        return np.stack([toy_map(frame) / 2 for frame in frames]).astype(np.float32)
-
-    def close(self) -> None: ...
-
-
 def test_second_engine_works_only_while_somebody_compares() -> None:
-    engine = SecondEngine()
+    engine = ToyEngine("second", factor=0.5)
     with fed_view(compare=engine) as view:
         assert len(messages_of(view.url, 3)[-1].maps) == 1
         assert engine.calls == 0
@@ -140,10 +122,43 @@ def test_second_engine_works_only_while_somebody_compares() -> None:
     assert np.abs(message.maps[1] - expected).max() <= 0.51
 
 
-def test_second_engine_that_fails_leaves_the_first(capsys: pytest.CaptureFixture[str]) -> None:
-    with fed_view(compare=SecondEngine(fails=True)) as view:
-        assert len(messages_of(view.url, 3, compare=True)[-1].maps) == 1
-    assert capsys.readouterr().err == "web view: no more comparisons: the device has gone\n"
+def test_comparison_of_the_same_precision_under_smoothing_shows_no_difference() -> None:
+    """Both maps are as the networks gave them; the run's own, which is smoothed, is another."""
+    with fed_view(compare=ToyEngine("the same"), unsmoothed=1.0) as view:
+        message = messages_of(view.url, 3, compare=True)[-1]
+        plain = messages_of(view.url, 1)[0]
+
+    assert message.header["unsmoothed"]
+    assert np.abs(message.maps[0].astype(int) - message.maps[1]).max() <= 1
+    assert not plain.header["unsmoothed"]
+    with fed_view(compare=ToyEngine("the same"), unsmoothed=0.5) as view:
+        message = messages_of(view.url, 3, compare=True)[-1]
+    assert np.abs(message.maps[0] - values_of(message.header["index"]) / 2 * 255).max() <= 0.51
+
+
+def test_who_does_not_compare_does_not_wait_for_who_does() -> None:
+    class Slow(ToyEngine):
+        def infer(self, frames: Any) -> Any:
+            time.sleep(0.5)
+            return super().infer(frames)
+
+    async def both(url: str) -> tuple[list[Message], list[Message]]:
+        return await asyncio.gather(look_on(url, 2, compare=True), look_on(url, 10))
+
+    with fed_view(compare=Slow()) as view:
+        compared, plain = asyncio.run(both(view.url))
+
+    assert [len(message.maps) for message in compared] == [2, 2]
+    assert [len(message.maps) for message in plain] == [1] * 10
+
+
+def test_second_engine_that_fails_leaves_the_first() -> None:
+    lines: list[str] = []
+    with fed_view(compare=ToyEngine(fails=True), warn=lines.append) as view:
+        message = messages_of(view.url, 3, compare=True)[-1]
+    assert len(message.maps) == 1
+    assert not message.header["compares"]
+    assert lines == ["web view: no more comparisons: the device has gone"]
 
 
 def test_nothing_is_compressed_when_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +197,39 @@ def test_metrics_by_prometheus_own_parser() -> None:
         ("saliency_stage_seconds_sum", "infer"): 0.25,
     }
     assert families["process_resident_memory_bytes"].samples[0].value > 1e6
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "text/plain;version=0.0.4",
+        "text/plain;version=1.0.0",
+        "*/*",
+        "application/openmetrics-text;version=nothing",
+        # what Prometheus 2.53 sends
+        "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"
+        "text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+        "application/openmetrics-text",
+    ],
+)
+def test_metrics_are_in_the_format_that_is_asked_for(accept: str) -> None:
+    with fed_view(streams=2) as view:
+        view.telemetry.add("infer", 0.25)
+        while view.telemetry.counters.of("done") < 5:
+            time.sleep(0.01)
+        request = urllib.request.Request(view.url + "metrics", headers={"Accept": accept})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            content_type, text = answer.headers["Content-Type"], answer.read().decode()
+
+    is_open = content_type.startswith("application/openmetrics-text")
+    assert is_open == (accept.startswith("application/openmetrics-text") and "nothing" not in accept)
+    parse = openmetrics_families if is_open else text_string_to_metric_families
+    families = {family.name: family.type for family in parse(text)}
+    assert families["saliency_result_age_seconds"] == "histogram"
+    assert families["saliency_events"] == "counter"
+    assert families["saliency_stage_seconds"] == "summary"
+    assert not [name for name in families if name.endswith(("_created", "_total"))]
 
 
 def test_health_follows_the_results() -> None:

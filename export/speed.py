@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 
 from ..runtime.backends.backend import LoadOptions, Model
 from ..runtime.backends.select import load_model
-from ..runtime.bench.loops import FRAME, ModelLoop
-from ..runtime.bench.pictures import synthetic_picture
-from ..runtime.bench.rounds import RoundPlan, take_turns
 from ..runtime.bench.statistics import Interval, median_interval
+from ..runtime.bench.timing import FRAME, InterleavedPlan, ModelWorkload, run_interleaved, synthetic_frame
 from ..runtime.contract import Precision
 
-_QUICK = RoundPlan(rounds=5, precision=0.05, seconds=15.0)
+_QUICK = InterleavedPlan(rounds=5, precision=0.05, seconds=15.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +123,7 @@ def _rival_name(place: int) -> str:
 def _times_ms(engines: Mapping[str, Model]) -> dict[str, NDArray[np.float64]]:
     """Give each engine's times of a frame, (rounds,), all taken in the same rounds."""
     contract = next(iter(engines.values())).contract
-    picture, batch = synthetic_picture(contract.size_hw), contract.batch[0]
-    loops = {name: ModelLoop(engine, picture, batch) for name, engine in engines.items()}
-    series = take_turns(loops, _QUICK)
+    frame_bgr, batch = synthetic_frame(contract.size_hw), contract.batch[0]
+    workloads = {name: ModelWorkload(engine, frame_bgr, batch) for name, engine in engines.items()}
+    series = run_interleaved(workloads, _QUICK)
     return {name: series[name][FRAME] * 1e3 / batch for name in engines}

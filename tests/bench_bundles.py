@@ -11,10 +11,9 @@ import onnx
 
 from engine_bundles import quantize_bundle, write_manifest
 from saliency_edge.export.to_onnx import contract_of, onnx_from_checkpoint
-from saliency_edge.runtime.bench.alone import AlonePlan
+from saliency_edge.runtime.bench.footprint import ModelSpec
 from saliency_edge.runtime.bench.measure import BenchPlan
-from saliency_edge.runtime.bench.rounds import RoundPlan
-from saliency_edge.runtime.bench.startup import ModelChoice
+from saliency_edge.runtime.bench.timing import InterleavedPlan, IsolatedPlan
 from saliency_edge.runtime.contract import METADATA_KEY, Contract, Precision
 from saliency_edge.train.checkpoint import Checkpoint, load_checkpoint, shipped_weights
 from seeded_networks import frames_for, seeded_checkpoint, torch_maps
@@ -73,10 +72,10 @@ def quick_plan(
         precisions: of each bundle.
     """
     return BenchPlan(
-        models=[ModelChoice(path=bundle, precision=each) for bundle in bundles for each in precisions],
+        models=[ModelSpec(path=bundle, precision=each) for bundle in bundles for each in precisions],
         sizes_hw=((361, 641),),
-        alone=AlonePlan(frames=frames, seconds=0.0, limit=1),
-        rounds=RoundPlan(rounds=10, seconds=seconds),
+        isolated=IsolatedPlan(frames=frames, seconds=0.0, limit=1),
+        interleaved=InterleavedPlan(rounds=10, seconds=seconds),
         start_ups=0,
         with_reference=True,
         with_roofline=False,

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from saliency_edge.runtime import fit
 from saliency_edge.runtime.backends import backend
-from saliency_edge.runtime.bench import loops
+from saliency_edge.runtime.bench import timing
 from saliency_edge.runtime.contract import Fit
 
 LEAKED_BYTES = 10_486  # a frame: 1 MB in 100 frames
@@ -29,14 +29,14 @@ def sleep_in_fit(patch: pytest.MonkeyPatch) -> None:
         time.sleep(SLEEP_S)
         return fit.fit_frame(frame_bgr, size_hw, how)
 
-    patch.setattr(loops, "fit_frame", slow)
+    patch.setattr(timing, "fit_frame", slow)
 
 
 def copy_too_many(patch: pytest.MonkeyPatch) -> None:
     def copying(frame_bgr: _Image, size_hw: tuple[int, int], how: Fit) -> _Image:
         return fit.fit_frame(frame_bgr.copy(), size_hw, how)
 
-    patch.setattr(loops, "fit_frame", copying)
+    patch.setattr(timing, "fit_frame", copying)
 
 
 def leak(patch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def leak(patch: pytest.MonkeyPatch) -> None:
         kept.append(np.ones(LEAKED_BYTES, np.uint8))
         return fit.crop_map(saliency, window)
 
-    patch.setattr(loops, "crop_map", leaking)
+    patch.setattr(timing, "crop_map", leaking)
 
 
 def wrong_resize_mode(patch: pytest.MonkeyPatch) -> None:
@@ -106,13 +106,13 @@ def six_bits(model: onnx.ModelProto) -> None:
 @contextmanager
 def slower(part: float) -> Iterator[None]:
     """Let each inference of a model last longer by a part of what it takes; the reference's does not."""
-    infer = loops.ModelLoop._infer
+    infer = timing.ModelWorkload._infer
 
-    def slow(loop: loops.ModelLoop) -> None:
+    def slow(loop: timing.ModelWorkload) -> None:
         start_s = time.perf_counter()
         infer(loop)
         time.sleep(part * (time.perf_counter() - start_s))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loops.ModelLoop, "_infer", slow)
+        patch.setattr(timing.ModelWorkload, "_infer", slow)
         yield

@@ -1,11 +1,13 @@
-"""`saliency-bench`: what a model costs on this machine, and whether that got worse."""
+"""The command `saliency-bench`: what a model costs on this machine, and whether that got worse."""
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -13,9 +15,10 @@ from ..console import make_app, run_app
 from ..options import parse_size
 
 if TYPE_CHECKING:
-    from .check import Check, Limits
-    from .figures import BenchResult
-    from .measure import BenchPlan
+    from ..contract import Precision
+    from .baseline import Comparison, Limits
+    from .footprint import ModelSpec
+    from .measure import BenchPlan, BenchResult
 
 _STDOUT = Path("-")
 
@@ -35,60 +38,68 @@ def bench(
     precision: Annotated[
         str | None,
         typer.Option(
-            metavar="fp32,...", help="Of the bundles; without it, each one's default.", show_default=False
+            metavar="fp32,...",
+            help="Precisions of the bundles to measure (default: each bundle's own default).",
+            show_default=False,
         ),
     ] = None,
     size: Annotated[
-        str, typer.Option(metavar="HxW,...", help="Of the frames before they are fitted to the network.")
+        str, typer.Option(metavar="HxW,...", help="Frame sizes before the fit to the network's size.")
     ] = "720x1280",
     batch: Annotated[
         str | None,
         typer.Option(
-            metavar="N,...", help="Frames at once; without it, the model's smallest.", show_default=False
+            metavar="N,...", help="Batch sizes (default: the model's smallest).", show_default=False
         ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="That compute one inference on the CPU; without it, all cores.")
+        int | None, typer.Option(min=1, help="CPU threads per inference (default: all cores).")
     ] = None,
     frames: Annotated[
-        int, typer.Option(min=50, help="Of each model alone, at least; more until it is steady.")
+        int, typer.Option(min=50, help="Fewest frames of each model's isolated run, which ends when steady.")
     ] = 100,
     rounds: Annotated[
-        int, typer.Option(min=5, help="In which models and reference take turns, at least.")
+        int, typer.Option(min=5, help="Fewest rounds in which models and reference are interleaved.")
     ] = 15,
     seconds: Annotated[
-        float, typer.Option(min=1.0, help="For which they go on at most, until the ratio is precise to 3%.")
+        float,
+        typer.Option(min=1.0, help="Longest interleaved run; it ends when the ratio is precise to 3%."),
     ] = 45.0,
-    start_ups: Annotated[int, typer.Option(min=0, help="Cold starts of each model; 0: none.")] = 5,
+    start_ups: Annotated[int, typer.Option(min=0, help="Cold starts of each model; 0 for none.")] = 5,
     render: Annotated[bool, typer.Option("--render", help="Draw the overlay too.")] = False,
     roofline: Annotated[
-        bool, typer.Option(help="Measure the device's limits, and say how near the model comes.")
+        bool, typer.Option(help="Measure the device's limits, and how much of them the model reaches.")
     ] = True,
     peak_tops: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Of the device, from its data sheet; without it, measured in fp32."),
+        typer.Option(
+            min=0.001,
+            help="Peak rate of the device in TOPS, from its data sheet (default: measured in fp32).",
+        ),
     ] = None,
     bandwidth: Annotated[
-        float | None, typer.Option(min=0.1, help="Of the device's memory, in GB/s; without it, measured.")
+        float | None,
+        typer.Option(min=0.1, help="Memory bandwidth in GB/s, from the data sheet (default: measured)."),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the figures as a baseline.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the results as a baseline.", show_default=False),
     ] = None,
     check: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Hold the figures against this baseline; exit code 1 where one got worse.",
+            help="Compare the results with this baseline; exit code 1 on a regression.",
             show_default=False,
         ),
     ] = None,
     tolerance: Annotated[
-        str, typer.Option(metavar="N%", help="How much worse times and sizes may get.")
+        str, typer.Option(metavar="N%", help="Allowed increase of times and sizes.")
     ] = "10%",
-    leak: Annotated[float, typer.Option(min=0.01, help="MB per 100 frames by which memory may grow.")] = 0.5,
+    leak: Annotated[float, typer.Option(min=0.01, help="Allowed memory growth in MB per 100 frames.")] = 0.5,
     json: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write all figures as JSON; - is stdout.", show_default=False),
+        typer.Option(metavar="FILE", help="Write all results as JSON; - is stdout.", show_default=False),
     ] = None,
     markdown: Annotated[
         Path | None,
@@ -96,23 +107,23 @@ def bench(
     ] = None,
     junit: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write what --check found as JUnit XML.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Write the comparisons of --check as JUnit XML.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Measure latency, memory, start-up and accuracy of models, and hold them against a baseline."""
-    from .alone import AlonePlan
-    from .check import Limits
+    """Measure latency, memory, start-up and accuracy of models, and compare them with a baseline."""
+    from .baseline import Limits
     from .measure import BenchPlan
-    from .options import choices_of, parse_batches, parse_precisions, parse_tolerance
-    from .rounds import RoundPlan
+    from .timing import InterleavedPlan, IsolatedPlan
 
     limits = Limits(tolerance=parse_tolerance(tolerance), leak_mb=leak)
     plan = BenchPlan(
-        models=choices_of(models, parse_precisions(precision) if precision else (), threads),
+        models=model_specs(models, parse_precisions(precision) if precision else (), threads),
         sizes_hw=tuple(parse_size(part) for part in size.split(",")),
         batches=parse_batches(batch) if batch else (),
-        alone=AlonePlan(frames=frames),
-        rounds=RoundPlan(rounds=rounds, seconds=seconds),
+        isolated=IsolatedPlan(frames=frames),
+        interleaved=InterleavedPlan(rounds=rounds, seconds=seconds),
         render=render,
         start_ups=start_ups,
         with_reference=save is not None or check is not None,
@@ -121,16 +132,16 @@ def bench(
         bandwidth_gb_s=bandwidth,
     )
     _check_outputs(json, markdown, junit, save, check)
-    result, checks = _measured(plan, check, limits, for_people=json != _STDOUT)
-    _write(result, checks, json, markdown, junit, save)
-    if any(item.verdict == "worse" for item in checks):
+    result, comparisons = _measure(plan, check, limits, stream=sys.stderr if json == _STDOUT else sys.stdout)
+    _write(result, comparisons, json, markdown, junit, save)
+    if any(item.verdict == "worse" for item in comparisons):
         raise SystemExit(1)
 
 
 def _check_outputs(
     json: Path | None, markdown: Path | None, junit: Path | None, save: Path | None, check: Path | None
 ) -> None:
-    """See before anything is measured that every file can be written."""
+    """Raise before anything is measured if a file cannot be written."""
     from ..artifact import check_writable
     from ..errors import UsageError
 
@@ -141,35 +152,33 @@ def _check_outputs(
             check_writable(path)
 
 
-def _measured(
-    plan: BenchPlan, check_path: Path | None, limits: Limits, *, for_people: bool
-) -> tuple[BenchResult, list[Check]]:
-    """Measure, print, and hold against the baseline, if there is one."""
+def _measure(
+    plan: BenchPlan, check: Path | None, limits: Limits, *, stream: TextIO
+) -> tuple[BenchResult, list[Comparison]]:
+    """Measure, print the results, and compare them with the baseline `check`, if there is one."""
     from dataclasses import replace
 
-    from .baseline import read_baseline
-    from .check import check, differences_in_kind
+    from .baseline import compare, machine_differences, read_baseline
     from .measure import measure
-    from .report import check_lines, text_of
+    from .report import format_comparisons, format_text
 
-    baseline = read_baseline(check_path) if check_path else None
-    stream = sys.stdout if for_people else sys.stderr
+    baseline = read_baseline(check) if check else None
     if baseline:
         plan = replace(plan, repeats=baseline.repeats)
     result = measure(plan, lambda line: print(line, file=sys.stderr, flush=True))
-    print(f"\n{text_of(result)}", file=stream)
+    print(f"\n{format_text(result)}", file=stream)
     if baseline is None:
         return result, []
-    checks = check(result, baseline, limits)
-    for difference in differences_in_kind(result, baseline):
+    comparisons = compare(result, baseline, limits)
+    for difference in machine_differences(result, baseline):
         print(f"note: {difference}; its figures may not hold here", file=stream)
-    print("\n".join(["", *check_lines(checks)]), file=stream)
-    return result, checks
+    print("\n".join(["", *format_comparisons(comparisons)]), file=stream)
+    return result, comparisons
 
 
 def _write(
     result: BenchResult,
-    checks: list[Check],
+    comparisons: list[Comparison],
     json: Path | None,
     markdown: Path | None,
     junit: Path | None,
@@ -179,21 +188,78 @@ def _write(
 
     from ..artifact import atomic_file, write_json
     from .baseline import save_baseline
-    from .junit import write_junit
-    from .report import markdown_of
+    from .report import format_markdown, write_junit
 
-    document = {**result.to_json(), "checks": [asdict(item) for item in checks]}
+    document = {**result.to_json(), "checks": [asdict(item) for item in comparisons]}
     if json == _STDOUT:
         print(dumps(document, indent=2))
     elif json is not None:
         write_json(json, document)
     if markdown is not None:
         with atomic_file(markdown) as temporary:
-            temporary.write_text(markdown_of(result, checks), encoding="utf-8")
+            temporary.write_text(format_markdown(result, comparisons), encoding="utf-8")
     if junit is not None:
-        write_junit(checks, junit)
+        write_junit(comparisons, junit)
     if save is not None:
         save_baseline(result, save)
+
+
+def parse_tolerance(text: str) -> float:
+    """Tolerance from `10%` or `0.1`, both 0.1.
+
+    Raises:
+        UsageError: it is neither, or not above 0.
+    """
+    from ..errors import UsageError
+
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", text.strip())
+    tolerance = float(found[1]) / (100 if found[2] else 1) if found else 0.0
+    if not 0 < tolerance <= 1:
+        raise UsageError(f"--tolerance {text}: expected a part such as 10% or 0.1")
+    return tolerance
+
+
+def parse_batches(text: str) -> tuple[int, ...]:
+    """Batch sizes from `1,4,8`.
+
+    Raises:
+        UsageError: it is no such list.
+    """
+    from ..errors import UsageError
+
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
+        raise UsageError(f"--batch {text}: expected counts of frames, such as 1 or 1,4,8")
+    return tuple(int(part) for part in text.split(","))
+
+
+def parse_precisions(text: str) -> tuple[Precision, ...]:
+    """Precisions from `fp32,int8`.
+
+    Raises:
+        UsageError: one of them is no precision.
+    """
+    from ..contract import PRECISIONS
+    from ..errors import UsageError
+
+    wanted = text.split(",")
+    unknown = [part for part in wanted if part not in PRECISIONS]
+    if unknown:
+        raise UsageError(f"--precision {unknown[0]}: expected some of {', '.join(PRECISIONS)}, with commas")
+    return tuple(precision for precision in PRECISIONS if precision in wanted)
+
+
+def model_specs(
+    models: Sequence[Path], precisions: Sequence[Precision], threads: int | None
+) -> list[ModelSpec]:
+    """Each bundle in each precision; a model file has one precision of its own."""
+    from .footprint import ModelSpec
+    from .measure import is_bundle
+
+    return [
+        ModelSpec(path=model, precision=precision, threads=threads)
+        for model in models
+        for precision in (precisions if precisions and is_bundle(model) else [None])
+    ]
 
 
 def main() -> None:

@@ -1,20 +1,23 @@
-"""Figures for people: text for a terminal, Markdown for a pull request."""
+"""Reports: text for a terminal, Markdown for a pull request, JUnit XML, which every CI shows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
+from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
-from .check import Check
-from .figures import BenchResult, Case, ModelFigures
-from .loops import CPU, FRAME
+from ..artifact import atomic_file
+from .baseline import Comparison
+from .measure import BenchResult, Case, ModelResult
+from .timing import CPU, FRAME
 
 _COLUMNS = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms")
 _HEADINGS = ("p50", "p90", "p95", "p99", "max")
 
 
-def text_of(result: BenchResult) -> str:
-    """Give all figures as lines."""
+def format_text(result: BenchResult) -> str:
+    """All results as lines of text."""
     lines = [line for model in result.models for line in _model_lines(model, result)]
     first = result.models[0].name
     for name, ratio in result.against_first.items():
@@ -32,41 +35,47 @@ def text_of(result: BenchResult) -> str:
     return "\n".join(lines)
 
 
-def markdown_of(result: BenchResult, checks: Sequence[Check]) -> str:
-    """Give a summary for a pull request: first what got worse, then the figures."""
-    worse = [item for item in checks if item.verdict == "worse"]
-    headline = f"{len(worse)} of {len(checks)} figures got worse" if worse else f"{len(checks)} figures hold"
-    lines = [f"### saliency-bench{': ' + headline if checks else ''}", ""]
+def format_markdown(result: BenchResult, comparisons: Sequence[Comparison]) -> str:
+    """Summary for a pull request: regressions first, then the results."""
+    worse = [item for item in comparisons if item.verdict == "worse"]
+    headline = (
+        f"{len(worse)} of {len(comparisons)} figures got worse"
+        if worse
+        else f"{len(comparisons)} figures hold"
+    )
+    lines = [f"### saliency-bench{': ' + headline if comparisons else ''}", ""]
     lines += [f"- **{item.model}**: {item.sentence}" for item in worse]
     lines += ["", *_markdown_table(result)]
-    if checks:
+    if comparisons:
         lines += ["", "<details><summary>All figures</summary>", "", "| model | figure | verdict | |"]
         lines += ["| --- | --- | --- | --- |"]
-        lines += [f"| {item.model} | {item.figure} | {item.verdict} | {item.sentence} |" for item in checks]
+        lines += [
+            f"| {item.model} | {item.figure} | {item.verdict} | {item.sentence} |" for item in comparisons
+        ]
         lines += ["", "</details>"]
     return "\n".join(lines) + "\n"
 
 
-def check_lines(checks: Sequence[Check]) -> list[str]:
-    """Give the verdicts: all that is worse, what is better or not held, and how many hold."""
-    told = [item for item in checks if item.verdict != "ok"]
-    lines = [f"{item.verdict}: {item.model}: {item.sentence}" for item in told]
-    return [*lines, f"{len(checks) - len(told)} of {len(checks)} figures hold"]
+def format_comparisons(comparisons: Sequence[Comparison]) -> list[str]:
+    """A line for each comparison that is not ok, and how many are."""
+    shown = [item for item in comparisons if item.verdict != "ok"]
+    lines = [f"{item.verdict}: {item.model}: {item.sentence}" for item in shown]
+    return [*lines, f"{len(comparisons) - len(shown)} of {len(comparisons)} figures hold"]
 
 
-def included_text(case: Case) -> str:
-    """Say what a frame's time includes."""
+def describe_frame(case: Case) -> str:
+    """What a frame's time includes."""
     height, width = case.size_hw
-    stages = ", ".join(stage for stage in case.alone.latency if stage not in (FRAME, CPU))
+    stages = ", ".join(stage for stage in case.run.latency if stage not in (FRAME, CPU))
     return (
         f"a frame is {stages}, one after another in one thread; {height}x{width} frames lie in memory; infer "
         "includes host to device and back; reading, drawing and writing are left out unless named"
     )
 
 
-def _model_lines(model: ModelFigures, result: BenchResult) -> Iterator[str]:
+def _model_lines(model: ModelResult, result: BenchResult) -> Iterator[str]:
     yield f"{model.name}, {model.engine}"
-    yield f"  included: {included_text(model.cases[0])}"
+    yield f"  included: {describe_frame(model.cases[0])}"
     for case in model.cases:
         yield from _case_lines(case)
     if model.start_up:
@@ -83,32 +92,32 @@ def _model_lines(model: ModelFigures, result: BenchResult) -> Iterator[str]:
 
 
 def _case_lines(case: Case) -> Iterator[str]:
-    alone, (height, width) = case.alone, case.size_hw
-    state = "steady" if alone.is_steady else "NOT steady: the second half"
-    counted = f"{alone.frames} frames, {state} after {alone.warm_up_frames}"
-    yield f"  {height}x{width}, batch {case.batch}: {alone.frames_per_s:.2f} frames/s; {counted}"
+    run, (height, width) = case.run, case.size_hw
+    state = "steady" if run.is_steady else "NOT steady: the second half"
+    counted = f"{run.frames} frames, {state} after {run.warm_up_frames}"
+    yield f"  {height}x{width}, batch {case.batch}: {run.frames_per_s:.2f} frames/s; {counted}"
     yield f"    {'ms':8}" + "".join(f"{heading:>10}" for heading in _HEADINGS)
-    for stage, latency in alone.latency.items():
+    for stage, latency in run.latency.items():
         values = asdict(latency)
         yield f"    {stage:8}" + "".join(f"{values[column]:10.3f}" for column in _COLUMNS)
-    if alone.growth_mb:
-        growth = alone.growth_mb
+    if run.growth_mb:
+        growth = run.growth_mb
         interval = f"[{growth.low:.2f}, {growth.high:.2f}]"
         yield f"    memory grows by {growth.estimate:.2f} MB per 100 frames {interval}"
-    if alone.board.means:
-        told = ", ".join(f"{name} {value:.1f}" for name, value in alone.board.means.items())
-        joule = alone.joule_per_frame()
-        yield f"    board: {told}" + (f", {joule:.3f} J a frame" if joule is not None else "")
+    if run.board.means:
+        readings = ", ".join(f"{name} {value:.1f}" for name, value in run.board.means.items())
+        joule = run.joule_per_frame()
+        yield f"    board: {readings}" + (f", {joule:.3f} J a frame" if joule is not None else "")
 
 
-def _share(model: ModelFigures, result: BenchResult) -> str:
-    """Say how much of what the device could do was done, by the median of infer."""
+def _share(model: ModelResult, result: BenchResult) -> str:
+    """Share of the roofline that the median of infer reaches."""
     if result.roofline is None or model.cost is None:
         return ""
     case = next((case for case in model.cases if case.batch == model.contract.batch[0]), None)
     if case is None:
         return ""
-    share = result.roofline.least_s(model.cost) / (case.alone.latency["infer"].p50_ms / 1e3)
+    share = result.roofline.least_s(model.cost) / (case.run.latency["infer"].p50_ms / 1e3)
     return f"; {share:.0%} of the roofline reached"
 
 
@@ -120,18 +129,54 @@ def _markdown_table(result: BenchResult) -> list[str]:
     return lines + [_markdown_row(model, case) for model in result.models for case in model.cases]
 
 
-def _markdown_row(model: ModelFigures, case: Case) -> str:
-    latency, start = case.alone.latency[FRAME], model.start_up
+def _markdown_row(model: ModelResult, case: Case) -> str:
+    latency, start = case.run.latency[FRAME], model.start_up
     height, width = case.size_hw
     peak = start.peak_rss_mb if start else None
     cells = [
         model.name,
         f"{height}x{width}",
         str(case.batch),
-        f"{case.alone.frames_per_s:.2f}",
+        f"{case.run.frames_per_s:.2f}",
         *(f"{value:.2f}" for value in (latency.p50_ms, latency.p95_ms, latency.p99_ms)),
         f"{start.first_map_s:.2f}" if start else "",
         f"{peak:.0f}" if peak is not None else "",
         f"{model.golden.max_abs:.2g}" if model.golden else "",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def write_junit(comparisons: Sequence[Comparison], path: Path) -> None:
+    """Write comparisons as JUnit XML: a suite for each model, a test case for each figure.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    root = Element("testsuites", {"name": "saliency-bench", **_counts(comparisons)})
+    for model in dict.fromkeys(item.model for item in comparisons):
+        own = [item for item in comparisons if item.model == model]
+        suite = SubElement(root, "testsuite", {"name": model, **_counts(own)})
+        for item in own:
+            _add_case(suite, item)
+    indent(root)
+    with atomic_file(path) as temporary:
+        ElementTree(root).write(temporary, encoding="utf-8", xml_declaration=True)
+
+
+def _counts(comparisons: Sequence[Comparison]) -> dict[str, str]:
+    verdicts = [item.verdict for item in comparisons]
+    return {
+        "tests": str(len(comparisons)),
+        "failures": str(verdicts.count("worse")),
+        "skipped": str(verdicts.count("not held")),
+    }
+
+
+def _add_case(suite: Element, item: Comparison) -> None:
+    case = SubElement(suite, "testcase", classname=f"saliency-bench.{item.model}", name=item.figure)
+    if item.verdict == "worse":
+        SubElement(case, "failure", message=item.sentence)
+    elif item.verdict == "not held":
+        SubElement(case, "skipped", message=item.sentence)
+    else:
+        SubElement(case, "system-out").text = item.sentence

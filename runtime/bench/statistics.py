@@ -1,4 +1,12 @@
-"""What durations say: percentiles, ratios with bootstrap intervals, growth with a sign interval."""
+"""Statistics of durations: percentiles, confidence intervals of medians and ratios, growth, steady state.
+
+The steady state is found by MSER-5, the marginal standard error rule on batches of five: cut where what
+remains gives the mean with the smallest standard error (White, Cobb and Spratt 2000, "A comparison of five
+steady-state truncation heuristics for simulation", Winter Simulation Conference). Cuts are tried in the first
+half; where the last of them is the best, there is no steady state yet; nor where that is so from the end
+backwards, as when a device grows hot and slows down. Batches count by their median here: one disturbed frame
+is no warm-up.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 4000
+STEADY_BATCH = 5
+_LEAST_BATCHES = 10
 _SEED = 20160627  # of the resampling: the same samples give the same interval
 
 
@@ -21,13 +31,13 @@ class Interval:
     high: float
 
     def to_json(self) -> list[float]:
-        """Give low, estimate and high, to six digits."""
+        """Low, estimate and high, to six digits."""
         return [float(f"{value:.6g}") for value in (self.low, self.estimate, self.high)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """How durations are spread, in ms."""
+    """Distribution of durations, in ms."""
 
     p50_ms: float
     p90_ms: float
@@ -37,8 +47,8 @@ class Latency:
     mean_ms: float
 
 
-def latency_of(durations_s: NDArray[np.float64]) -> Latency:
-    """Give percentiles, largest and mean of durations, (n,) in seconds."""
+def latency_statistics(durations_s: NDArray[np.float64]) -> Latency:
+    """Percentiles, maximum and mean of durations, (n,) in seconds."""
     p50, p90, p95, p99 = (float(value) for value in np.percentile(durations_s, (50, 90, 95, 99)) * 1e3)
     return Latency(
         p50_ms=p50,
@@ -51,26 +61,26 @@ def latency_of(durations_s: NDArray[np.float64]) -> Latency:
 
 
 def median_interval(samples: NDArray[np.float64], confidence: float = 0.95) -> Interval:
-    """Bootstrap the median of samples, (n,), by percentiles (Efron and Tibshirani 1993, chapter 13)."""
-    return _interval_of(resampled_medians(samples), float(np.median(samples)), confidence)
+    """Percentile bootstrap of the median of samples, (n,) (Efron and Tibshirani 1993, chapter 13)."""
+    return _percentile_interval(_resampled_medians(samples), float(np.median(samples)), confidence)
 
 
 def change_interval(
     before: NDArray[np.float64], now: NDArray[np.float64], confidence: float = 0.95
 ) -> Interval:
-    """Bootstrap the ratio of two medians, now over before; both sides are resampled, each by itself.
+    """Bootstrap of the ratio of two medians, now over before; each side is resampled by itself.
 
     Args:
         before: (n,), above 0.
         now: (m,).
         confidence: of the interval.
     """
-    resampled = resampled_medians(now, stream=1) / resampled_medians(before)
-    return _interval_of(resampled, float(np.median(now) / np.median(before)), confidence)
+    resampled = _resampled_medians(now, stream=1) / _resampled_medians(before)
+    return _percentile_interval(resampled, float(np.median(now) / np.median(before)), confidence)
 
 
-def resampled_medians(samples: NDArray[np.float64], stream: int = 0) -> NDArray[np.float64]:
-    """Give the medians of `RESAMPLES` resamples with replacement; each stream draws its own."""
+def _resampled_medians(samples: NDArray[np.float64], stream: int = 0) -> NDArray[np.float64]:
+    """Medians of `RESAMPLES` resamples with replacement, (RESAMPLES,); each stream draws its own."""
     generator = np.random.default_rng((_SEED, stream))
     chosen = generator.integers(0, len(samples), (RESAMPLES, len(samples)))
     medians: NDArray[np.float64] = np.median(samples[chosen], axis=1)
@@ -78,7 +88,7 @@ def resampled_medians(samples: NDArray[np.float64], stream: int = 0) -> NDArray[
 
 
 def growth_interval(levels: NDArray[np.float64], segments: int = 10, confidence: float = 0.95) -> Interval:
-    """Give the growth per step of a level, such as memory, as the median over equal segments.
+    """Growth per step of a level, such as memory: the median over equal segments.
 
     A leak grows in every segment; a cache that fills once grows in one, and the median does not see it. The
     interval is the sign test's (Conover 1999, section 3.2): order statistics, with no assumption on how
@@ -100,7 +110,7 @@ def growth_interval(levels: NDArray[np.float64], segments: int = 10, confidence:
 
 
 def _sign_rank(count: int, confidence: float) -> int:
-    """Find the largest rank r (from 0) whose interval, from r-th least to r-th most, covers the median."""
+    """Largest rank r (from 0) whose interval, from r-th smallest to r-th largest, covers the median."""
     rank, outside = 0, 2 / 2**count
     while rank + 1 < count / 2:
         outside += 2 * comb(count, rank + 1) / 2**count
@@ -110,7 +120,30 @@ def _sign_rank(count: int, confidence: float) -> int:
     return rank
 
 
-def _interval_of(resampled: NDArray[np.float64], estimate: float, confidence: float) -> Interval:
+def _percentile_interval(resampled: NDArray[np.float64], estimate: float, confidence: float) -> Interval:
     tail = (1 - confidence) / 2 * 100
     low, high = (float(value) for value in np.percentile(resampled, (tail, 100 - tail)))
     return Interval(low=low, estimate=estimate, high=high)
+
+
+def steady_start(durations_s: NDArray[np.float64]) -> int | None:
+    """Index of the first duration of the steady state, by MSER-5.
+
+    Args:
+        durations_s: (n,), in the order of measuring.
+
+    Returns:
+        The index; None where the durations have not converged, or are fewer than 50.
+    """
+    batches = len(durations_s) // STEADY_BATCH
+    if batches < _LEAST_BATCHES:
+        return None
+    levels = np.median(durations_s[: batches * STEADY_BATCH].reshape(batches, STEADY_BATCH), axis=1)
+    cut, last = _best_cut(levels), batches // 2
+    has_converged = cut < last and _best_cut(levels[::-1]) < last
+    return cut * STEADY_BATCH if has_converged else None
+
+
+def _best_cut(levels: NDArray[np.float64]) -> int:
+    """Number of levels, half of them at most, without which the mean has the least standard error."""
+    return int(np.argmin([levels[cut:].var() / (len(levels) - cut) for cut in range(len(levels) // 2 + 1)]))

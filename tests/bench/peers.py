@@ -25,9 +25,8 @@ from pipeline_overhead import pipeline_loop
 
 from saliency_edge.runtime.artifact import atomic_file
 from saliency_edge.runtime.backends.onnxruntime_backend import OnnxRuntimeModel
-from saliency_edge.runtime.bench.loops import CPU, FRAME, Stages
-from saliency_edge.runtime.bench.rounds import RoundPlan, Series, take_turns
 from saliency_edge.runtime.bench.statistics import Interval, median_interval
+from saliency_edge.runtime.bench.timing import CPU, FRAME, InterleavedPlan, Series, Stages, run_interleaved
 from saliency_edge.runtime.bundle import Bundle
 from saliency_edge.runtime.console import run_app
 from saliency_edge.runtime.contract import INPUT_NAME, OUTPUT_NAME, Contract
@@ -39,7 +38,7 @@ Frames = NDArray[np.uint8]
 Maps = NDArray[np.float32]
 Infer = Callable[[Frames], Maps]
 
-INFERENCE = "inference alone"
+INFERENCE = "inference"
 WHOLE = "video to video"
 
 
@@ -73,7 +72,7 @@ def main(
     plot: Annotated[Path | None, typer.Option(help="Draw them there, as SVG.")] = None,
 ) -> None:
     """Measure all peers that are installed, and print two tables."""
-    plan = RoundPlan(rounds=rounds, seconds=0)
+    plan = InterleavedPlan(rounds=rounds, seconds=0)
     with Bundle.open(bundle) as opened:
         onnx_path = opened.model("fp32")
         tables = {
@@ -99,7 +98,7 @@ def inference_rows(
     weights: Path | None,
     network: str | None,
     frames: int,
-    plan: RoundPlan,
+    plan: InterleavedPlan,
 ) -> list[Row]:
     """Let all that can run the graph take turns on the same fitted frames."""
     with closing(OnnxRuntimeModel.load(onnx_path)) as engine:
@@ -114,10 +113,10 @@ def inference_rows(
         expected = engine.infer(inputs[0])
         notes = {name: agreement(infer(inputs[0]), expected) for name, infer in peers.items()}
         loops = {name: Repeated(over(inputs, infer)) for name, infer in peers.items()}
-        return rows_of(take_turns(loops, plan), frames, notes)
+        return rows_of(run_interleaved(loops, plan), frames, notes)
 
 
-def whole_rows(onnx_path: Path, clip: Path, frames: int, plan: RoundPlan) -> list[Row]:
+def whole_rows(onnx_path: Path, clip: Path, frames: int, plan: InterleavedPlan) -> list[Row]:
     """Let our pipeline and a plain loop take turns on the same clip."""
     with ExitStack() as stack:
         engine = stack.enter_context(closing(OnnxRuntimeModel.load(onnx_path)))
@@ -126,7 +125,7 @@ def whole_rows(onnx_path: Path, clip: Path, frames: int, plan: RoundPlan) -> lis
             "saliency-run's pipeline": Repeated(lambda: pipeline_loop(engine, str(clip), frames)),
             "plain OpenCV loop": Repeated(lambda: plain_loop(infer, engine.contract, clip, frames)),
         }
-        return rows_of(take_turns(loops, plan), frames, {})
+        return rows_of(run_interleaved(loops, plan), frames, {})
 
 
 def plain_loop(infer: Infer, contract: Contract, clip: Path, frames: int) -> None:

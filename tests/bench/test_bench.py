@@ -10,8 +10,14 @@ import pytest
 
 import planted
 from bench_bundles import PAD, STRETCH, Change, quick_plan, save_bench_bundle
-from saliency_edge.runtime.bench.baseline import Baseline, read_baseline, save_baseline
-from saliency_edge.runtime.bench.check import Check, Limits, check
+from saliency_edge.runtime.bench.baseline import (
+    Baseline,
+    Comparison,
+    Limits,
+    compare,
+    read_baseline,
+    save_baseline,
+)
 from saliency_edge.runtime.bench.measure import BenchPlan, measure
 
 pytestmark = pytest.mark.slow
@@ -46,13 +52,13 @@ def held(network: str, tmp_path_factory: pytest.TempPathFactory) -> Held:
     return Held(bundle=bundle, baseline=read_baseline(folder / "baseline.json"))
 
 
-def checks_of(held: Held, plan: BenchPlan | None = None, tolerance: float = 0.1) -> list[Check]:
-    """Measure again, as `--check` does, and hold against the baseline."""
+def compare_again(held: Held, plan: BenchPlan | None = None, tolerance: float = 0.1) -> list[Comparison]:
+    """Measure again, as `--check` does, and compare with the baseline."""
     plan = replace(plan or quick_plan(held.bundle), repeats=held.baseline.repeats)
-    return check(measure(plan, silent), held.baseline, Limits(tolerance=tolerance))
+    return compare(measure(plan, silent), held.baseline, Limits(tolerance=tolerance))
 
 
-def worse_of(checks: list[Check]) -> dict[str, str]:
+def worse_of(checks: list[Comparison]) -> dict[str, str]:
     """Give the sentences of what got worse, by figure."""
     return {item.figure: item.sentence for item in checks if item.verdict == "worse"}
 
@@ -60,14 +66,14 @@ def worse_of(checks: list[Check]) -> dict[str, str]:
 def found_worse(held: Held, plan: BenchPlan, figure: str) -> dict[str, str]:
     """Measure until a figure is worse, `TRIES` times at most; give the last run's sentences."""
     for _ in range(TRIES):
-        worse = worse_of(checks_of(held, plan))
+        worse = worse_of(compare_again(held, plan))
         if figure in worse:
             break
     return worse
 
 
 def test_nothing_changed_and_nothing_is_said(held: Held) -> None:
-    checks = checks_of(held)
+    checks = compare_again(held)
 
     assert worse_of(checks) == {}
     assert len(checks) >= 12
@@ -107,7 +113,7 @@ def test_planted_in_the_code_is_named(
 def test_planted_in_the_graph_is_named(
     change: Change, figure: str, words: str, network: str, held: Held, tmp_path: Path
 ) -> None:
-    worse = worse_of(checks_of(held, quick_plan(save_bench_bundle(tmp_path / network, network, change))))
+    worse = worse_of(compare_again(held, quick_plan(save_bench_bundle(tmp_path / network, network, change))))
 
     assert words in worse.get(figure, "not seen"), worse
 
@@ -129,6 +135,6 @@ def test_a_fifth_slower_fails(held: Held) -> None:
 
 def test_a_fifth_slower_is_within_a_tolerance_of_half(held: Held) -> None:
     with planted.slower(0.2):
-        checks = checks_of(held, tolerance=0.5)
+        checks = compare_again(held, tolerance=0.5)
 
     assert worse_of(checks) == {}

@@ -13,10 +13,14 @@ import pytest
 
 from bench_bundles import save_bench_bundle
 from saliency_edge.runtime.backends.select import load_model
-from saliency_edge.runtime.bench.alone import AlonePlan, run_alone
-from saliency_edge.runtime.bench.loops import FRAME, ModelLoop
-from saliency_edge.runtime.bench.pictures import synthetic_picture
 from saliency_edge.runtime.bench.statistics import Interval, median_interval
+from saliency_edge.runtime.bench.timing import (
+    FRAME,
+    IsolatedPlan,
+    ModelWorkload,
+    run_isolated,
+    synthetic_frame,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -51,12 +55,12 @@ def outside_loop(model: Path) -> Iterator[Callable[[], float]]:
 
 def agreement(model: Path) -> Interval:
     """Give what saliency-bench measures in units of what the plain loop takes, in turns."""
-    plan = AlonePlan(frames=FRAMES, seconds=0.0, limit=1)
+    plan = IsolatedPlan(frames=FRAMES, seconds=0.0, limit=1)
     with closing(load_model(model)) as engine, outside_loop(model) as ask:
-        loop = ModelLoop(engine, synthetic_picture(PICTURE_HW))
+        loop = ModelWorkload(engine, synthetic_frame(PICTURE_HW))
         ratios = []
         for _ in range(TURNS + 1):
-            inside_ms = run_alone(loop, plan).latency[FRAME].mean_ms
+            inside_ms = run_isolated(loop, plan).latency[FRAME].mean_ms
             ratios.append(inside_ms / ask())
     return median_interval(np.array(ratios[1:]))
 

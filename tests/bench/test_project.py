@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from project_baseline import BASELINE, project_plan
-from saliency_edge.runtime.bench.baseline import read_baseline
-from saliency_edge.runtime.bench.check import Check, Limits, check, differences_in_kind
+from saliency_edge.runtime.bench.baseline import (
+    Comparison,
+    Limits,
+    compare,
+    machine_differences,
+    read_baseline,
+)
 from saliency_edge.runtime.bench.measure import measure
 
 TIMED = ("time of ", "start-up")
@@ -17,7 +22,7 @@ TOLERANCE = 0.25  # of times, also for machines of one kind that are not the sam
 REMEDY = "If this is meant: PYTHONPATH=tests python tests/project_baseline.py, and commit the baseline"
 
 
-def is_timed(item: Check) -> bool:
+def is_timed(item: Comparison) -> bool:
     return item.figure.startswith(TIMED)
 
 
@@ -25,8 +30,8 @@ def is_timed(item: Check) -> bool:
 def test_nothing_got_worse(tmp_path: Path) -> None:
     baseline = read_baseline(BASELINE)
     result = measure(replace(project_plan(tmp_path), repeats=baseline.repeats), lambda _line: None)
-    checks = check(result, baseline, Limits(tolerance=TOLERANCE))
-    other_kind = differences_in_kind(result, baseline)
+    checks = compare(result, baseline, Limits(tolerance=TOLERANCE))
+    other_kind = machine_differences(result, baseline)
     held = [item for item in checks if not (other_kind and is_timed(item))]
     print(f"not held, another kind of machine: times ({'; '.join(other_kind)})" if other_kind else "")
 

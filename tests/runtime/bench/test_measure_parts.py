@@ -9,13 +9,18 @@ import pytest
 
 from engine_bundles import tiny_bundle
 from saliency_edge.runtime.backends.select import load_model
-from saliency_edge.runtime.bench.footprint import base_install_mb
-from saliency_edge.runtime.bench.graph_cost import GraphCost, graph_cost
-from saliency_edge.runtime.bench.loops import CPU, FRAME, ModelLoop, allocated, timed
-from saliency_edge.runtime.bench.measure import name_of
-from saliency_edge.runtime.bench.pictures import check_pictures, synthetic_picture
-from saliency_edge.runtime.bench.roofline import Roofline, measure_roofline
-from saliency_edge.runtime.bench.startup import ModelChoice, first_map
+from saliency_edge.runtime.bench.accuracy import odd_sized_frames
+from saliency_edge.runtime.bench.footprint import ModelSpec, base_install_mb, start_cold
+from saliency_edge.runtime.bench.measure import model_name
+from saliency_edge.runtime.bench.roofline import GraphCost, Roofline, graph_cost, measure_roofline
+from saliency_edge.runtime.bench.timing import (
+    CPU,
+    FRAME,
+    ModelWorkload,
+    peak_allocations,
+    synthetic_frame,
+    time_stages,
+)
 from saliency_edge.runtime.errors import BackendError
 from toy_models import save_toy, toy_contract
 
@@ -57,9 +62,9 @@ def test_given_limits_are_taken() -> None:
 
 
 def test_a_copy_shows_to_the_byte() -> None:
-    frame = synthetic_picture((100, 200))
-    once = allocated({"work": lambda: frame.copy()})["work"]
-    twice = allocated({"work": lambda: frame.copy().copy()})["work"]
+    frame = synthetic_frame((100, 200))
+    once = peak_allocations({"work": lambda: frame.copy()})["work"]
+    twice = peak_allocations({"work": lambda: frame.copy().copy()})["work"]
 
     assert once == pytest.approx(frame.nbytes, abs=2048)
     assert twice == pytest.approx(2 * frame.nbytes, abs=2048)
@@ -67,7 +72,7 @@ def test_a_copy_shows_to_the_byte() -> None:
 
 def test_stages_add_up_to_the_frame(tmp_path: Path) -> None:
     engine = load_model(save_toy(tmp_path / "toy.onnx"))
-    durations_s = timed(ModelLoop(engine, synthetic_picture((99, 131)), render=True).stages)
+    durations_s = time_stages(ModelWorkload(engine, synthetic_frame((99, 131)), render=True).stages)
     stages = {name: value for name, value in durations_s.items() if name not in (FRAME, CPU)}
 
     assert list(stages) == ["fit", "infer", "crop", "render"]
@@ -76,7 +81,7 @@ def test_stages_add_up_to_the_frame(tmp_path: Path) -> None:
 
 def test_check_pictures_show_any_way_to_shrink_but_the_mean() -> None:
     frame = np.full((24, 32, 3), 128, np.uint8)
-    pictures = check_pictures(frame)
+    pictures = odd_sized_frames(frame)
 
     assert {name: picture.shape[:2] for name, picture in pictures.items()} == {
         "wide": (43, 96),
@@ -96,7 +101,7 @@ def test_base_install_is_what_is_required_and_no_extra() -> None:
 
 
 def test_cold_start_takes_a_process(tmp_path: Path) -> None:
-    start = first_map(ModelChoice(path=save_toy(tmp_path / "toy.onnx")))
+    start = start_cold(ModelSpec(path=save_toy(tmp_path / "toy.onnx")))
 
     assert 0 < start.load_s < start.first_map_s
     assert start.peak_rss_mb is None or start.peak_rss_mb > 20
@@ -104,8 +109,8 @@ def test_cold_start_takes_a_process(tmp_path: Path) -> None:
 
 def test_cold_start_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match=r"a cold start of .*missing\.onnx failed: .*no such model"):
-        first_map(ModelChoice(path=tmp_path / "missing.onnx"))
+        start_cold(ModelSpec(path=tmp_path / "missing.onnx"))
 
 
 def test_name_of_a_model_is_the_same_everywhere() -> None:
-    assert name_of(toy_contract((48, 64))) == "toy fp32 48x64"
+    assert model_name(toy_contract((48, 64))) == "toy fp32 48x64"

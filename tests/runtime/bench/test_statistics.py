@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from saliency_edge.runtime.bench.statistics import (
     change_interval,
     growth_interval,
-    latency_of,
+    latency_statistics,
     median_interval,
+    steady_start,
 )
-from saliency_edge.runtime.bench.steady import steady_start
 
 TRIALS = 200
 
@@ -23,7 +23,7 @@ def noisy(generator: np.random.Generator, level: float, count: int) -> NDArray[n
 
 
 def test_latency_of_the_first_hundred_numbers() -> None:
-    latency = latency_of(np.arange(101) / 1e3)
+    latency = latency_statistics(np.arange(101) / 1e3)
 
     assert (latency.p50_ms, latency.p90_ms, latency.p95_ms, latency.p99_ms, latency.max_ms) == pytest.approx(
         (50, 90, 95, 99, 100)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from saliency_edge.runtime.bench.power import read_board, watched
+from saliency_edge.runtime.bench.host import monitor_board, read_board
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def test_nvidia_smi_is_asked_and_what_it_does_not_know_left_out(tmp_path: Path) 
 
 def test_readings_are_averaged_while_the_block_runs() -> None:
     readings = iter([{"power_w": 10.0}, {"power_w": 20.0}, {}])
-    with watched(lambda: next(readings, {})) as use:
+    with monitor_board(lambda: next(readings, {})) as use:
         time.sleep(1.3)
         seen = use()
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..runtime.console import make_app, run_app
+from ..runtime.console import echo, make_app, run_app
 
 app = make_app("saliency-calib", "Choose frames that calibrate int8, and take activation ranges of them.")
 
@@ -55,9 +55,9 @@ def select_command(
     write = write_manifest if output.suffix == ".json" else write_folder
     write(selection, output)
     if json:
-        print(dumps({**selection_json(selection), "output": str(output)}, indent=2))
+        echo(dumps({**selection_json(selection), "output": str(output)}, indent=2))
     else:
-        print(f"{selection_text(selection)}\nwritten     {output}")
+        echo(f"{selection_text(selection)}\nwritten     {output}")
 
 
 @app.command("ranges")
@@ -84,17 +84,17 @@ def ranges_command(
     from .selection import select_frames, selection_json, selection_text
 
     check_writable(output)
-    shown_hw = parse_size(shown) if shown else None
+    shown_hw = parse_size(shown, "--shown") if shown else None
     loaded = load_model(model)
     selection = select_frames(sources, frames, seed)
     ranges, is_new = make_ranges(loaded, selection.refs, shown_hw=shown_hw, present=output)
     if is_new:
         ranges.save(output)
     if json:
-        print(dumps({**selection_json(selection), "output": str(output), "made": is_new}, indent=2))
+        echo(dumps({**selection_json(selection), "output": str(output), "made": is_new}, indent=2))
     else:
-        print(f"{selection_text(selection)}\n\n{ranges_text(ranges)}\n")
-        print(f"{'written' if is_new else 'unchanged':<12}{output}")
+        echo(f"{selection_text(selection)}\n\n{ranges_text(ranges)}\n")
+        echo(f"{'written' if is_new else 'unchanged':<12}{output}")
 
 
 @app.command("audit")
@@ -120,7 +120,7 @@ def audit_command(
         raise UsageError("nothing to audit. Give a SOURCE, or --ranges FILE")
     found = ActivationRanges.load(ranges) if ranges else None
     frames = audit_frames(inspect_frames(find_frames(sources))) if sources else None
-    print(dumps(audit_json(frames, found), indent=2) if json else audit_text(frames, found))
+    echo(dumps(audit_json(frames, found), indent=2) if json else audit_text(frames, found))
 
 
 def main() -> None:

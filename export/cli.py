@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..runtime.console import make_app, run_app
+from ..runtime.console import echo, make_app, run_app
 from ..runtime.contract import Precision
 from ..runtime.errors import UsageError
 from ..runtime.options import parse_size
@@ -227,7 +227,7 @@ def export(
         )
         document = _export(plan, say)
     if json:
-        print(dumps(document, indent=2))
+        echo(dumps(document, indent=2))
 
 
 def _plan(
@@ -277,13 +277,13 @@ def _check(bundle: Path | None, say: Say, *, as_json: bool) -> None:
         raise UsageError("--check needs a bundle: saliency-export --check BUNDLE")
     report = check_bundle(bundle, say)
     if as_json:
-        print(dumps(report.to_json(), indent=2))
+        echo(dumps(report.to_json(), indent=2))
     report.check()
     say(f"{bundle} agrees with PyTorch wherever it ran")
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    echo(line)
 
 
 def _say_nothing(_line: str) -> None:

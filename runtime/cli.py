@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .console import make_app, run_app, stop_request
+from .console import echo, make_app, run_app, stop_request, warn
 from .contract import Precision
 from .errors import InputError, UsageError
 
@@ -250,7 +250,7 @@ def _check_and_report(options: RunOptions, json: Path | None) -> None:
     from .backends.select import check_model
 
     report = check_model(options.model, options.precision, options.load)
-    print(report.to_text(), file=sys.stderr if json == _STDOUT else sys.stdout)
+    echo(report.to_text(), sys.stderr if json == _STDOUT else sys.stdout)
     if json is not None:
         _write_json(report, json)
     report.check()
@@ -270,13 +270,13 @@ def _run_and_report(options: RunOptions, json: Path | None) -> None:
             summary = run_sources(
                 options,
                 stop,
-                say=lambda line: print(line, file=for_people, flush=True),
-                warn=lambda line: print(line, file=sys.stderr, flush=True),
+                say=lambda line: echo(line, for_people),
+                warn=warn,
             )
         except InputError:
             stop.exit_if_made()  # while a source was opened: no frame is no fault then
             raise
-        print(f"\n{summary.to_text()}", file=for_people)
+        echo(f"\n{summary.to_text()}", for_people)
         if json is not None:
             _write_json(summary, json)
     stop.exit_if_made()
@@ -286,7 +286,7 @@ def _write_json(summary: RunSummary | GoldenReport, path: Path) -> None:
     from .artifact import write_json
 
     if path == _STDOUT:
-        print(dumps(summary.to_json(), indent=2))
+        echo(dumps(summary.to_json(), indent=2))
     else:
         write_json(path, summary.to_json())
 

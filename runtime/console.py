@@ -1,16 +1,18 @@
-"""What all command-line doors share: one way to fail, one way to stop, one way to print."""
+"""What all commands share: one way to fail, one way to stop, one way to print."""
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from .errors import SaliencyError
+from .public_text import printable, redact
 
 if TYPE_CHECKING:
     import typer
@@ -41,25 +43,65 @@ def make_app(name: str, description: str | None = None) -> typer.Typer:
     )
 
 
+def echo(text: str, file: TextIO | None = None) -> None:
+    """Print text; the only way by which commands print.
+
+    Control bytes, which file names may hold, are escaped, and so is what the output's encoding lacks.
+
+    Args:
+        text: one line or more.
+        file: where it goes; `None`: stdout.
+    """
+    file = sys.stdout if file is None else file
+    text = printable(text)
+    try:
+        print(text, file=file, flush=True)
+    except UnicodeEncodeError:
+        encoding = file.encoding or "ascii"
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=file, flush=True)
+
+
+def warn(text: str) -> None:
+    """Print text on stderr, without the secrets of addresses that it may name."""
+    echo(redact(text), sys.stderr)
+
+
 def run_app(app: typer.Typer) -> None:
     """Run a typer app; a `SaliencyError` becomes one line on stderr and exit code 1, Ctrl-C exit code 130."""
     signal.signal(signal.SIGTERM, _exit_by_sigterm)
     try:
-        app()
+        code = app(standalone_mode=False)
     except SaliencyError as error:
-        print(f"error: {error}", file=sys.stderr)
+        warn(f"error: {_one_line(error)}")
         raise SystemExit(1) from None
     except ImportError as error:  # a shared library that the system lacks; our own extras say so themselves
         if ".so" not in str(error):
             raise
-        print(f"error: {error}. {LIBRARY_REMEDY}", file=sys.stderr)
+        warn(f"error: {_one_line(error)}. {LIBRARY_REMEDY}")
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        warn("stopped")
         raise SystemExit(130) from None
     except BrokenPipeError:  # the reader of our output has gone: `saliency-run ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # of typer and of click: options that cannot be
+            raise
+        warn(_usage_text(error))
+        raise SystemExit(error.exit_code) from None  # type: ignore[attr-defined]
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).splitlines())
+
+
+def _usage_text(error: Exception) -> str:
+    """What typer would print itself: usage, a hint, and what is wrong."""
+    text = io.StringIO()
+    error.show(file=text)  # type: ignore[attr-defined]
+    return text.getvalue().rstrip("\n")
 
 
 def _exit_by_sigterm(_number: int, _frame: FrameType | None) -> None:

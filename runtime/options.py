@@ -9,8 +9,12 @@ from .errors import UsageError
 MAX_SIDE = 4096
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
     """Read a size such as `240x320`.
+
+    Args:
+        text: the option's value.
+        option: its name, for errors.
 
     Returns:
         Height and width, in pixels.
@@ -21,5 +25,5 @@ def parse_size(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)[xX](\d+)", text)
     size_hw = (int(found[1]), int(found[2])) if found else (0, 0)
     if not all(0 < side <= MAX_SIDE for side in size_hw):
-        raise UsageError(f"--size {text}: expected HEIGHTxWIDTH in pixels, such as 240x320, up to {MAX_SIDE}")
+        raise UsageError(f"{option} {text}: expected HEIGHTxWIDTH in pixels, such as 240x320, to {MAX_SIDE}")
     return size_hw

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from .console import warn
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -52,6 +54,6 @@ def _lines(unit: str, total: int | None) -> Iterator[Callable[[int, float], None
         if time.monotonic() >= due_s:
             due_s += _SECONDS_BETWEEN_LINES
             whole = f" of {total}" if total else ""
-            print(f"{unit} {count}{whole}, {rate:.1f}/s", file=sys.stderr, flush=True)
+            warn(f"{unit} {count}{whole}, {rate:.1f}/s")
 
     yield update

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..runtime.console import make_app, run_app
+from ..runtime.console import echo, make_app, run_app
 from .choices import Metric, Optimiser, Schedule
 from .networks import network_names
 
@@ -114,7 +114,7 @@ def recipe(
 
 
 def _say_where(checkpoint: Path) -> None:
-    print(f"checkpoint  {checkpoint}\nnext        saliency-export --fp16 --weights {checkpoint}")
+    echo(f"checkpoint  {checkpoint}\nnext        saliency-export --fp16 --weights {checkpoint}")
 
 
 def main() -> None:

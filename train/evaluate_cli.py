@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..runtime.console import make_app, run_app
+from ..runtime.console import echo, make_app, run_app, warn
 from ..runtime.contract import Precision
 
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ def evaluate_model(
     _print_notes(chosen)
     with closing(load_model(model, precision)) as engine:
         evaluation = evaluate(predictor_of(engine), chosen, config, _progress)
-    typer.echo(f"{model}: {engine.contract.network}, {engine.description}")
-    typer.echo(f"{chosen.name}: {len(chosen)} images; mean [95 % interval]\n")
-    typer.echo(_table(evaluation))
+    echo(f"{model}: {engine.contract.network}, {engine.description}")
+    echo(f"{chosen.name}: {len(chosen)} images; mean [95 % interval]\n")
+    echo(_table(evaluation))
     if json is not None:
         write_json(json, _json_of(evaluation, chosen, model, engine, config))
 
@@ -121,9 +121,9 @@ def _progress(samples: Sequence[Sample], unit: str) -> Iterator[Sample]:
 def _print_notes(dataset: Dataset) -> None:
     """Say what is amiss with the dataset; the JSON file has all of it."""
     for note in dataset.notes[:NOTES_SHOWN]:
-        typer.echo(f"note: {note}", err=True)
+        warn(f"note: {note}")
     if len(dataset.notes) > NOTES_SHOWN:
-        typer.echo(f"note: and {len(dataset.notes) - NOTES_SHOWN} more such", err=True)
+        warn(f"note: and {len(dataset.notes) - NOTES_SHOWN} more such")
 
 
 def _json_of(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from ...runtime.console import warn
 from .build_session import ProgressSink
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -41,6 +42,6 @@ def _lines(title: str) -> Iterator[ProgressSink]:
         nonlocal due_s
         if time.monotonic() >= due_s:
             due_s = time.monotonic() + _SECONDS_BETWEEN_LINES
-            print(f"{title}: {fraction:.0%}, {phase}", file=sys.stderr, flush=True)
+            warn(f"{title}: {fraction:.0%}, {phase}")
 
     yield show

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -12,6 +11,7 @@ from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ..console import warn
 from ..contract import Contract
 from ..errors import ContractError
 from ..fit import crop_map, fit_frame, size_hw_of, window_of
@@ -191,7 +191,7 @@ Say: TypeAlias = Callable[[str], None]
 
 def say_on_stderr(line: str) -> None:
     """Print a line for people, past what stdout may carry for a program."""
-    print(line, file=sys.stderr, flush=True)
+    warn(line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

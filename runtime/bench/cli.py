@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from ..console import make_app, run_app
+from ..console import echo, make_app, run_app, warn
 from ..options import parse_size
 
 if TYPE_CHECKING:
@@ -165,14 +165,14 @@ def _measure(
     baseline = read_baseline(check) if check else None
     if baseline:
         plan = replace(plan, repeats=baseline.repeats)
-    result = measure(plan, lambda line: print(line, file=sys.stderr, flush=True))
-    print(f"\n{format_text(result)}", file=stream)
+    result = measure(plan, warn)
+    echo(f"\n{format_text(result)}", stream)
     if baseline is None:
         return result, []
     comparisons = compare(result, baseline, limits)
     for difference in machine_differences(result, baseline):
-        print(f"note: {difference}; its figures may not hold here", file=stream)
-    print("\n".join(["", *format_comparisons(comparisons)]), file=stream)
+        echo(f"note: {difference}; its figures may not hold here", stream)
+    echo("\n".join(["", *format_comparisons(comparisons)]), stream)
     return result, comparisons
 
 
@@ -192,7 +192,7 @@ def _write(
 
     document = {**result.to_json(), "checks": [asdict(item) for item in comparisons]}
     if json == _STDOUT:
-        print(dumps(document, indent=2))
+        echo(dumps(document, indent=2))
     elif json is not None:
         write_json(json, document)
     if markdown is not None:

@@ -147,7 +147,8 @@ def main(path: str, precision: str, threads: str) -> None:
         load_s = time.monotonic() - start_s
         time_stages(ModelWorkload(engine, synthetic_frame(_FRAME_HW), engine.contract.batch[0]).stages)
         ended_s = time.monotonic()
-    print(json.dumps({"ended_s": ended_s, "load_s": load_s, "peak_resident_bytes": peak_resident_bytes()}))
+    figures = {"ended_s": ended_s, "load_s": load_s, "peak_resident_bytes": peak_resident_bytes()}
+    sys.stdout.write(f"{json.dumps(figures)}\n")
 
 
 def base_install_mb() -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..console import make_app, run_app
+from ..console import echo, make_app, run_app
 from . import accelerators, host
 from .findings import Check, Finding, run_checks
 
@@ -48,7 +48,7 @@ def doctor(
     is_sound = all(finding.state != "broken" for finding in findings.values())
     if json:
         rows = [{"topic": topic, **asdict(finding)} for topic, finding in findings.items()]
-        print(dumps({"sound": is_sound, "findings": rows}, indent=2))
+        echo(dumps({"sound": is_sound, "findings": rows}, indent=2))
     if not is_sound:
         raise typer.Exit(1)
 
@@ -68,7 +68,7 @@ def print_findings(found: Iterable[tuple[str, Finding]], topics: Iterable[str]) 
     for topic, finding in found:
         findings[topic] = finding
         remedy = f"\n{'':<{width + 10}}-> {finding.remedy}" if finding.remedy else ""
-        print(f"{finding.state:<6}  {topic:<{width}}  {finding.found}{remedy}", flush=True)
+        echo(f"{finding.state:<6}  {topic:<{width}}  {finding.found}{remedy}")
     return findings
 
 

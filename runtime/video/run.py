@@ -14,6 +14,7 @@ from ..maps.qp_sinks import open_qp_map
 from ..maps.regions import RegionTracker
 from ..maps.smoothing import Smoother
 from ..progress import progress
+from ..public_text import public_name
 from ..telemetry import Telemetry
 from ..web.sink import WebSink
 from .journal import Journal
@@ -22,7 +23,7 @@ from .policy import ALL
 from .render import Renderer
 from .run_options import RunOptions
 from .sinks import Sink, SinkClosedError, open_sinks
-from .sources import Source, SourceOptions, open_source, public_name
+from .sources import Source, SourceOptions, open_source
 from .stream import Stream, default_policy, unchanged
 from .summary import RunSummary, StreamSummary
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..backends.backend import Model
+from ..console import warn
 from ..errors import BackendError
 from ..telemetry import Telemetry
 from ..video.frame import Result
@@ -26,7 +26,7 @@ def open_web(
     title: str,
     engine: Model | None = None,
     compare: Model | None = None,
-    warn: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    warn: Callable[[str], None] = warn,
 ) -> WebSink:
     """Start the web view.
 

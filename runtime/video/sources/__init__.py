@@ -1,7 +1,7 @@
 """Where frames come from: files, cameras, network streams and programs."""
 
-from .opening import open_source, public_name
+from .opening import open_source
 from .options import SourceOptions
 from .source import Source
 
-__all__ = ["Source", "SourceOptions", "open_source", "public_name"]
+__all__ = ["Source", "SourceOptions", "open_source"]

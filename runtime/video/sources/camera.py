@@ -19,6 +19,9 @@ _OLDEST_STAMP_S = 10.0  # a buffer's time further away than that is by another c
 class CameraConnection:
     """One opening of a camera. A driver that gives nothing for ten seconds counts as gone: OpenCV's limit."""
 
+    duration_s: float | None = None
+    fps: float | None = None
+
     def __init__(self, capture: cv2.VideoCapture, name: str) -> None:
         """Take a capture that someone opened.
 
@@ -60,7 +63,7 @@ def camera_opener(text: str) -> Callable[[], CameraConnection]:
         UsageError: a parameter cannot be.
     """
     found = Parameters.parse(text, ("width", "height", "fps"))
-    device = int(found.subject or 0) if found.subject.isdecimal() or not found.subject else found.subject
+    device = found.device()
     wanted = {
         key: found.number(name, 0.0, least=1)
         for name, key in (
@@ -76,7 +79,7 @@ def camera_opener(text: str) -> Callable[[], CameraConnection]:
         capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
         for key, value in wanted.items():
             capture.set(key, value)
-        return CameraConnection(capture, text)
+        return CameraConnection(capture, found.name)
 
     return open_camera
 

@@ -8,11 +8,12 @@ import re
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import suppress
-from threading import Thread
+from threading import Event, Thread
 
 from ...errors import BackendError, InputError
+from ...public_text import redact
 from .byte_reader import ByteReader
 from .containers import pictures_of
 from .picture import Picture
@@ -20,17 +21,34 @@ from .picture import Picture
 _PIPE_BYTES = 1 << 20  # the most that Linux gives without privileges; a frame then needs few system calls
 _PATIENCE_S = 1.0  # with a program that was asked to end
 _KEPT_LINES = 3
-_PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
+_HEAD_PATIENCE_S = 0.5  # with a program's words about its input, when its first frame is here already
+
+# What ffmpeg says with -loglevel level+info: `[h264 @ 0x55d0] [error] words`.
+_SAID = re.compile(r"(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?P<level>[a-z]+)\] (?P<words>.*)")
+_DURATION = re.compile(r"\s+Duration: (\d+):(\d\d):(\d\d\.\d+)")
+_FPS = re.compile(r"\s+Stream #.*: Video: .* (\d+(?:\.\d+)?) fps\b")
+_BREAKS_OFF = re.compile(r"ends prematurely|partial file|Input/output error$")
+_LONGEST_S = 7 * 24 * 3600.0  # some cameras announce a length of years
+_HEAD_ENDS = "Output #0"
+_QUIET_LEVELS = frozenset({"info", "warning", "verbose", "debug", "trace"})
 
 
 class ChildProcess:
-    """A running program, and the frames that it writes. The program cannot outlive its reader for long."""
+    """A running program, and the frames that it writes. The program cannot outlive its reader for long.
+
+    ffmpeg says on stderr how long its input lasts. What has a length ends by itself, such as a clip on a web
+    server; what has none is live. A clip that a program is told to read at its own pace counts as live.
+    """
+
+    duration_s: float | None = None
+    fps: float | None = None
 
     def __init__(
         self,
         command: Callable[[int], Sequence[str]],
         *,
         name: str,
+        secrets: Collection[str],
         open_timeout_s: float,
         read_timeout_s: float,
         is_stopped: Callable[[], bool],
@@ -40,6 +58,7 @@ class ChildProcess:
         Args:
             command: its words, given the descriptor that it writes to.
             name: of the stream, for errors.
+            secrets: words that are left out of what the program says.
             open_timeout_s: the longest wait for the first frame.
             read_timeout_s: the longest wait for each other.
             is_stopped: asked ten times a second while nothing comes.
@@ -48,17 +67,24 @@ class ChildProcess:
             BackendError: the program is not installed.
         """
         self._name, self._read_timeout_s, self._is_stopped = name, read_timeout_s, is_stopped
+        self._secrets = secrets
         self._descriptor, writable = os.pipe()
         try:
             with suppress(OSError):  # a user with many pipes gets small ones
                 fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-            self._process = _start(command(writable), writable)
+            words = command(writable)
+            self._is_paced = "-re" in words or "-readrate" in words
+            self._process = _start(words, writable)
         except BaseException:
             os.close(self._descriptor)
             raise
         finally:
             os.close(writable)
         self._said: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._breaks_off, self._last_s = False, 0.0
+        self._head_ended = Event()
+        if words[0] != "ffmpeg":
+            self._head_ended.set()
         self._listener = Thread(target=self._listen, daemon=True)
         self._listener.start()
         self._reader = ByteReader(
@@ -70,6 +96,9 @@ class ChildProcess:
         try:
             for picture in pictures_of(self._reader):
                 self._reader.timeout_s = self._read_timeout_s
+                self._head_ended.wait(_HEAD_PATIENCE_S)
+                self._head_ended.set()
+                self._last_s = picture.timestamp_s or self._last_s
                 yield picture
         except InputError as error:
             raise InputError(f"{error}{self._reason()}") from error
@@ -92,6 +121,16 @@ class ChildProcess:
         if self._process.returncode:
             code = self._process.returncode
             raise InputError(f"{self._name}: its program ended with code {code}{self._reason()}")
+        self._listener.join(_PATIENCE_S)
+        if self._breaks_off and not self._is_complete():  # ffmpeg takes what it gets, and ends with code 0
+            raise InputError(f"{self._name} breaks off: it is cut off or damaged{self._reason()}")
+
+    def _is_complete(self) -> bool:
+        """Tell whether frames came until the end that was announced."""
+        if self.duration_s is None:
+            return False
+        missing_s = self.duration_s - self._last_s - 1 / (self.fps or 1.0)
+        return missing_s <= max(0.1 * self.duration_s, 0.5)
 
     def _has_ended(self, patience_s: float) -> bool:
         try:
@@ -101,11 +140,31 @@ class ChildProcess:
         return True
 
     def _listen(self) -> None:
-        """Keep the last lines of what the program says, and never let it wait for a listener."""
+        """Keep the last errors that the program says, and never let it wait for a listener."""
         assert self._process.stderr is not None
         with self._process.stderr as lines:
             for line in lines:
-                self._said.append(_PASSWORD.sub("", line.decode("utf-8", "replace").strip()))
+                self._hear(line.decode("utf-8", "replace").rstrip())
+        self._head_ended.set()
+
+    def _hear(self, line: str) -> None:
+        found = _SAID.fullmatch(line)
+        words = found["words"] if found else line
+        if not self._head_ended.is_set():
+            self._learn(words)
+        if found is None or found["level"] not in _QUIET_LEVELS:
+            self._breaks_off |= _BREAKS_OFF.search(words) is not None
+            self._said.append(redact(words.strip(), self._secrets))
+
+    def _learn(self, words: str) -> None:
+        """Learn from ffmpeg's words about its first input."""
+        if self.duration_s is None and not self._is_paced and (found := _DURATION.match(words)):
+            duration_s = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+            self.duration_s = duration_s if duration_s < _LONGEST_S else None
+        elif self.fps is None and (found := _FPS.match(words)):
+            self.fps = float(found[1])
+        if words.startswith(_HEAD_ENDS):
+            self._head_ended.set()
 
     def _reason(self) -> str:
         if self._has_ended(0.2):

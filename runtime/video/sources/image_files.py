@@ -10,6 +10,7 @@ from os.path import commonpath
 from pathlib import Path
 
 from ...errors import InputError
+from ...public_text import public_name
 from ..frame import Frame
 from ..images import is_image, read_image
 
@@ -20,12 +21,12 @@ class ImageSource:
     fps: float | None = None
     is_live = False
 
-    def __init__(self, paths: Sequence[Path], text: str, *, every: int, max_frames: int | None) -> None:
+    def __init__(self, paths: Sequence[Path], name: str, *, every: int, max_frames: int | None) -> None:
         """Take images in the order given; they are read when their turn comes.
 
         Args:
             paths: the images.
-            text: what the user calls them.
+            name: what to call them.
             every: take one in so many.
             max_frames: take so many at most.
         """
@@ -33,7 +34,7 @@ class ImageSource:
         self._images = list(enumerate(zip(paths, names, strict=True)))[::every][:max_frames]
         self.frame_count: int | None = len(self._images)
         plural = "" if len(self._images) == 1 else "s"
-        self.description = f"{text}, {len(self._images)} image{plural}"
+        self.description = f"{name}, {len(self._images)} image{plural}"
 
     def frames(self) -> Generator[Frame, None, None]:
         """Read the images; see `Source.frames`."""
@@ -56,7 +57,9 @@ def images_in(folder: Path) -> list[Path]:
     """
     images = sorted(filter(is_image, folder.iterdir()), key=_natural_key)
     if not images:
-        raise InputError(f"no images in {folder}. Give a folder with .jpg or .png files, or a video file")
+        raise InputError(
+            f"no images in {public_name(str(folder))}. Give a folder with .jpg or .png files, or a video file"
+        )
     return images
 
 
@@ -66,13 +69,17 @@ def images_of_glob(text: str) -> list[Path]:
     Raises:
         InputError: there are none, or the text is no glob.
     """
+    name = public_name(text)
     if not set(text) & set("*?["):
-        raise InputError(f"no such file or folder: {text}. Give a video file, an image or a folder of images")
+        raise InputError(f"no such file or folder: {name}. Give a video file, an image or a folder of images")
     pattern = Path(text)
-    matches = Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))
+    try:
+        matches = list(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
+    except ValueError:  # `a**`
+        matches = []
     images = sorted(filter(is_image, matches), key=_natural_key)
     if not images:
-        raise InputError(f"no image matches {text}. Give a folder, or a glob such as 'shots/*.png'")
+        raise InputError(f"no image matches {name}. Give a folder, or a glob such as 'shots/*.png'")
     return images
 
 

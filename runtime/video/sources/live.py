@@ -1,4 +1,7 @@
-"""A source that comes and goes: opened again when it breaks off, is stuck, or changes its size."""
+"""A source that comes and goes: opened again when it breaks off, is stuck, or changes its size.
+
+What has a length of its own, such as a clip on a web server, is read once: its end is the end.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from ..images import check_size
 from ..journal import Journal
 from .options import SourceOptions
 from .picture import Connection, Picture
+from .source import taken_of
 from .stream_clock import CaptureClock, StreamClock
 
 _ROW_STEP = 32
@@ -28,11 +32,15 @@ Connect = Callable[[Callable[[], bool]], Connection]
 class LiveSource:
     """Frames of one connection after another. Frames are numbered on, and their times go on, across them."""
 
-    fps: float | None = None
-    is_live = True
-
     def __init__(
-        self, name: str, connect: Connect, options: SourceOptions, journal: Journal, *, ends: bool = False
+        self,
+        name: str,
+        connect: Connect,
+        options: SourceOptions,
+        journal: Journal,
+        *,
+        ends: Callable[[], bool] = lambda: False,
+        is_finite: bool = False,
     ) -> None:
         """Open the first connection, and wait for its first frame.
 
@@ -41,7 +49,9 @@ class LiveSource:
             connect: opens a connection.
             options: time-outs and limits.
             journal: gets every loss and restart, frozen frames and clocks that go backwards.
-            ends: whether a connection that ends well is the end of the source; else it is opened again.
+            ends: asked when a connection has ended well: whether the source is over. Else it is opened again.
+            is_finite: whether the source has some length, so that its errors are final. So it is where its
+                connection says how long it lasts.
 
         Raises:
             InputError: it cannot be opened, or gives no frame in time.
@@ -52,9 +62,18 @@ class LiveSource:
         self._clock, self._capture_clock = StreamClock(), CaptureClock()
         self._connection: Connection | None = None
         self._pictures = self._open()
-        self.frame_count = options.max_frames
+        connection = self._connection
+        assert connection is not None
+        duration_s = connection.duration_s
+        self.is_live: bool = not is_finite and duration_s is None
+        self.fps: float | None = None if self.is_live else connection.fps
+        self.frame_count: int | None = options.max_frames
+        if duration_s is not None and self.fps:
+            self.frame_count = taken_of(round(duration_s * self.fps), options.every, options.max_frames)
+        rate = f", {self.fps:g} fps" if self.fps else ""
+        length = f", {duration_s:.4g} s" if duration_s else ""
         height, width = self._first_hw
-        self.description = f"{name}, {width}x{height}, live"
+        self.description = f"{name}, {width}x{height}{rate}{length}{', live' if self.is_live else ''}"
 
     def frames(self) -> Generator[Frame, None, None]:
         """Read the frames; see `Source.frames`."""
@@ -85,9 +104,11 @@ class LiveSource:
             problem = f"{self._name} has ended"
             try:
                 yield from self._pictures
-                if self._ends:
+                if not self.is_live or self._ends():
                     return
             except InputError as error:
+                if not self.is_live:
+                    raise
                 problem = str(error)
             if not self._stopped.is_set():
                 self._journal.note("lost", f"{problem}. It is opened again")
@@ -138,7 +159,7 @@ class LiveSource:
             self._journal.note("clock_jumped", f"the clock of {self._name} went backwards; its times go on")
             self._capture_clock = CaptureClock()
         estimated_s = arrived_s
-        if timestamp_s is not None:
+        if timestamp_s is not None and self.is_live:
             estimated_s = self._capture_clock.captured_s(timestamp_s, arrived_s)
         return Frame(
             index=index,
@@ -149,7 +170,7 @@ class LiveSource:
         )
 
     def _note_frozen(self, image_bgr: NDArray[np.uint8], former: NDArray[np.uint8] | None) -> None:
-        if former is not None and _are_same(image_bgr, former):
+        if self.is_live and former is not None and _are_same(image_bgr, former):
             self._journal.note("frozen", f"{self._name} gives the same frame again and again")
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..frame import Frame
 from ..images import check_size
-from .parameters import Parameters
+from .parameters import MOST_FPS, Parameters
 from .source import taken_of
 
 _SECONDS_PER_ROUND = 4.0  # of the bright spot
@@ -33,10 +33,10 @@ class PatternSource:
         Raises:
             UsageError: a parameter cannot be.
         """
-        found = Parameters.parse(text, ("width", "height", "fps", "frames", "pace"))
+        found = Parameters.parse(text, ("width", "height", "fps", "frames", "pace"), has_subject=False)
         self._size_hw = found.size_hw((360, 640))
-        check_size(self._size_hw, text)
-        self._rate_fps = found.number("fps", 30.0)
+        check_size(self._size_hw, found.name)
+        self._rate_fps = found.number("fps", 30.0, most=MOST_FPS)
         self.fps: float | None = self._rate_fps
         self.is_live = found.choice("pace", ("live", "fast"), "live") == "live"
         self._length = found.integer("frames", 1) if "frames" in found.values else None

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-
-_LARGEST_SIDE = 16384  # pixels
+from .parameters import LARGEST_SIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +34,17 @@ def check_announced(size_hw: tuple[int, int], name: str) -> None:
     Raises:
         InputError: the stream is damaged.
     """
-    if not all(0 < side <= _LARGEST_SIDE for side in size_hw):
+    if not all(0 < side <= LARGEST_SIDE for side in size_hw):
         raise InputError(f"{name} announces frames of {size_hw[1]}x{size_hw[0]}: it is damaged")
 
 
 class Connection(Protocol):
     """One opening of a device, a program or a stream."""
+
+    duration_s: float | None
+    """How long it lasts, where it ends by itself: known once the first picture has come."""
+    fps: float | None
+    """Pictures per second, where they are known: once the first one has come."""
 
     def pictures(self) -> Generator[Picture, None, None]:
         """Give the pictures as they come, until the stream ends well.

@@ -8,12 +8,13 @@ import time
 from collections.abc import Generator
 from threading import Event
 
-from ...errors import UsageError
+from ...errors import InputError, UsageError
+from ...public_text import public_name
 from ..frame import Frame
 from .byte_reader import ByteReader
 from .containers import pictures_of
 from .options import SourceOptions
-from .parameters import Parameters
+from .parameters import MOST_FPS, Parameters
 from .picture import Picture
 from .raw_frames import PIXEL_FORMATS, PixelFormat, RawFormat, raw_pictures
 
@@ -44,11 +45,15 @@ class PipeSource:
     def frames(self) -> Generator[Frame, None, None]:
         """Read the stream; see `Source.frames`."""
         pictures = raw_pictures(self._reader, self._layout) if self._layout else pictures_of(self._reader)
+        index = -1
         for index, picture in enumerate(pictures):
             if index % self._options.every == 0:
                 yield _frame(index, picture)
                 if index // self._options.every + 1 == self._options.max_frames:
                     return
+
+        if index < 0 and not self._stopped.is_set():
+            raise InputError("stdin ended before its first frame")
 
     def stop(self) -> None:
         """End the wait for more; see `Source.stop`."""
@@ -65,21 +70,27 @@ def open_standard_input(text: str, options: SourceOptions) -> PipeSource:
         UsageError: a parameter cannot be, or stdin is a terminal.
     """
     layout = None if text == "-" else _raw_format(text)
-    if os.isatty(sys.stdin.fileno()):
+    name = public_name(text)
+    try:
+        descriptor = sys.stdin.fileno()
+        is_terminal = os.isatty(descriptor)
+    except (AttributeError, ValueError):  # Python has no stdin where it was closed
+        raise UsageError(f"SOURCE {name} reads frames from stdin, which is closed") from None
+    if is_terminal:
         raise UsageError(
-            f"SOURCE {text} reads frames from stdin, which is a terminal. Pipe a program into it"
+            f"SOURCE {name} reads frames from stdin, which is a terminal. Pipe a program into it"
         )
-    return PipeSource(text, sys.stdin.fileno(), layout, options)
+    return PipeSource(name, descriptor, layout, options)
 
 
 def _raw_format(text: str) -> RawFormat:
-    found = Parameters.parse(text, ("width", "height", "fps", "pixels"))
+    found = Parameters.parse(text, ("width", "height", "fps", "pixels"), has_subject=False)
     if not {"width", "height"} <= set(found.values):
-        raise UsageError(f"{text}: raw frames need a size, such as raw:width=640,height=360,fps=30")
+        raise UsageError(f"{found.name}: raw frames need a size, such as raw:width=640,height=360,fps=30")
     pixels: dict[str, PixelFormat] = {name: name for name in PIXEL_FORMATS}
     return RawFormat(
         size_hw=found.size_hw((0, 0)),
-        fps=found.number("fps", 25.0),
+        fps=found.number("fps", 25.0, most=MOST_FPS),
         pixels=pixels[found.choice("pixels", PIXEL_FORMATS, "bgr24")],
     )
 

@@ -33,6 +33,8 @@ SIZE_HW = (16, 24)
 class Script:
     """One connection: so many pictures, then an error, an end, or nothing more."""
 
+    fps = 10.0
+
     def __init__(
         self,
         frame_count: int,
@@ -41,9 +43,11 @@ class Script:
         size_hw: tuple[int, int] = SIZE_HW,
         frozen: bool = False,
         times_s: Sequence[float] | None = None,
+        duration_s: float | None = None,
     ) -> None:
         self._frame_count, self._error, self._size_hw = frame_count, error, size_hw
         self._frozen, self._times_s = frozen, times_s
+        self.duration_s = duration_s
         self.is_closed = False
 
     def pictures(self) -> Generator[Picture, None, None]:
@@ -96,6 +100,26 @@ def test_end_of_a_camera_is_no_end() -> None:
     source, counters, _ = play(Script(2), Script(2), max_frames=4)
     assert len(frames_of(source)) == 4
     assert counters.of("restarted") == 1
+
+
+def test_end_of_what_has_a_length_is_the_end() -> None:
+    source, counters, _ = play(Script(3, duration_s=0.3), Script(3))
+
+    assert (source.is_live, source.fps, source.frame_count) == (False, 10.0, 3)
+    assert source.description == "cam, 24x16, 10 fps, 0.3 s"
+    assert len(frames_of(source)) == 3
+    assert counters.totals() == {}
+
+
+def test_what_has_a_length_and_breaks_off_is_not_read_again() -> None:
+    source, counters, _ = play(Script(3, "cam breaks off", duration_s=9.0), Script(3))
+    got: list[Frame] = []
+
+    with closing(source), pytest.raises(InputError, match="cam breaks off"):
+        got.extend(source.frames())
+
+    assert len(got) == 3
+    assert counters.totals() == {}
 
 
 def test_frame_of_another_size() -> None:

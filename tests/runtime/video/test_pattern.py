@@ -63,5 +63,5 @@ def test_stop_ends_it_between_frames() -> None:
 def test_patterns_that_cannot_be() -> None:
     with pytest.raises(InputError, match="is 4x4 pixels"):
         open_source("test:width=4,height=4")
-    with pytest.raises(UsageError, match="frames is '0', expected a number from 1 on"):
+    with pytest.raises(UsageError, match="frames is '0', expected a number from 1 to 1e"):
         open_source("test:frames=0")

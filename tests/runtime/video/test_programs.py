@@ -277,9 +277,9 @@ def test_csi_pipeline_runs_with_a_stand_in_for_the_sensor() -> None:
 
 
 def test_words_of_other_programs() -> None:
-    assert network_command("rtsp://h/a b")(5)[3:] == [
-        "error", "-threads", "1", "-flags", "low_delay", "-rtsp_transport", "tcp", "-i", "rtsp://h/a b",
-        "-map", "0:v:0", "-c:v", "rawvideo", "-pix_fmt", "bgr24", "-threads", "1",
+    assert network_command("RTSP://h/a b")(5)[4:] == [
+        "-loglevel", "level+info", "-threads", "1", "-flags", "low_delay", "-rtsp_transport", "tcp",
+        "-i", "rtsp://h/a b", "-map", "0:v:0", "-c:v", "rawvideo", "-pix_fmt", "bgr24", "-threads", "1",
         "-f", "nut", "-flush_packets", "1", "pipe:5",
     ]  # fmt: skip
     assert gst_command("a name='b c' ! d")(5)[:6] == ["gst-launch-1.0", "-q", "a", "name=b c", "!", "d"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -11,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from saliency_edge.runtime.errors import InputError
+from saliency_edge.runtime.errors import InputError, UsageError
 from saliency_edge.runtime.video.frame import Frame
 from saliency_edge.runtime.video.sources import SourceOptions, open_source
 from toy_models import noise, read_clip, save_clip, save_images
@@ -175,3 +178,80 @@ def damaged(data: bytes) -> bytes:
     """Overwrite a stretch in the middle."""
     middle = len(data) // 2
     return data[:middle] + bytes(20_000) + data[middle + 20_000 :]
+
+
+def encode(path: Path, *words: str) -> Path:
+    """Make a clip with the real encoder."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed")
+    command = ("ffmpeg", "-loglevel", "error", "-y", *words, str(path))
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return path
+
+
+def moving(rate: str = "10", duration: str = "2") -> tuple[str, ...]:
+    return ("-f", "lavfi", "-i", f"testsrc=size=64x48:rate={rate}:duration={duration}")
+
+
+SOUND = ("-f", "lavfi", "-i", "sine=duration=10")
+LONG_LAST = ("-vf", "setpts='if(gte(N,19),PTS+8/TB,PTS)'", "-vsync", "vfr")
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "frame_count"),
+    [
+        ("slow.mp4", moving("0.2", "20"), 4),
+        ("slow.mkv", moving("0.01", "300"), 3),
+        ("slow.avi", (*moving("0.2", "20"), "-c:v", "mjpeg"), 4),
+        ("sound.mkv", (*moving(), *SOUND), 20),
+        ("sound.mp4", (*moving(), *SOUND), 20),
+        ("sound.mov", (*moving(), *SOUND), 20),
+        ("sound.avi", (*moving(), *SOUND), 20),
+        ("sound.flv", (*moving(), *SOUND, "-ar", "44100"), 20),
+        ("sound.ts", (*moving(), *SOUND), 20),
+        ("late.mkv", (*moving(), "-output_ts_offset", "5"), 20),
+        ("late.mp4", (*moving(), "-output_ts_offset", "5"), 20),
+        ("late.ts", (*moving(), "-output_ts_offset", "5"), 20),
+        ("long_last.mkv", (*moving(), *LONG_LAST), 20),
+        ("long_last.mp4", (*moving(), *LONG_LAST), 20),
+        ("fragments.mp4", (*moving(), "-movflags", "frag_keyframe+empty_moov"), 20),
+        ("unknown_length.mkv", (*moving(), "-f", "matroska", "-live", "1"), 20),
+    ],
+)
+def test_whole_videos_are_whole(tmp_path: Path, name: str, words: tuple[str, ...], frame_count: int) -> None:
+    clip = encode(tmp_path / name, *words)
+    assert len(frames_of(clip)) == frame_count
+
+
+def test_trimmed_video_is_whole(tmp_path: Path) -> None:
+    """An edit list shows a part of the frames in the file, as phones trim clips."""
+    long = encode(tmp_path / "long.mp4", *moving(duration="10"), "-g", "100")
+    clip = encode(tmp_path / "clip.mp4", "-ss", "6", "-i", str(long), "-c", "copy")
+    assert 30 < len(frames_of(clip)) < 45
+
+
+@pytest.mark.parametrize("name", ["cut.mp4", "cut.mov", "cut.mkv", "cut.webm", "cut.avi"])
+def test_videos_that_are_cut_off(tmp_path: Path, name: str) -> None:
+    """Their index or head is at the start, so they can be opened."""
+    clip = encode(tmp_path / name, *moving(duration="20"), "-g", "5", "-movflags", "+faststart")
+    data = clip.read_bytes()
+    clip.write_bytes(data[: len(data) // 2])
+
+    with pytest.raises(InputError, match=r"breaks off after \d+ frames, at .* cut off or damaged"):
+        frames_of(clip)
+
+
+def test_addresses_of_files(tmp_path: Path) -> None:
+    clip = save_clip(tmp_path / "a clip.mp4", 3)
+
+    for address in (f"file://{clip}", f"FILE://{str(clip).replace(' ', '%20')}"):
+        with closing(open_source(address)) as source:
+            assert len(list(source.frames())) == 3
+            assert not source.is_live
+
+
+def test_what_is_no_regular_file(tmp_path: Path) -> None:
+    """A FIFO would be waited for without end."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match=r"pipe is no regular file\. Give - as SOURCE"):
+        frames_of(tmp_path / "pipe")

@@ -48,8 +48,8 @@ class Speed:
 
     def sentence(self) -> str:
         """Say which of both to run here."""
-        ratio = self.int8_over_fp16.estimate
-        times = f"{_digits(self.int8_ms)} and {_digits(self.fp16_ms)} ms"
+        _, ratio, _ = self.int8_over_fp16.to_json()  # all figures as the report has them
+        times = f"{_digits(_rounded(self.int8_ms))} and {_digits(_rounded(self.fp16_ms))} ms"
         verdict = f"int8 takes {ratio:.2f} times as long as fp16 ({times})"
         advice = "" if self.pays else ": no faster, so fp16 stays what saliency-run takes"
         return f"On this machine ({self.engine}) {verdict}{advice}"

@@ -96,8 +96,9 @@ class TemporalParity:
 
     def sentence(self, precision: Precision) -> str:
         """Say how much a graph flickers."""
+        ratio = _digits(self.flicker_ratio(precision))
         return (
-            f"On the clip {self.clip}, {precision} flickers {self.flicker_ratio(precision):.3f} times as "
+            f"On the clip {self.clip}, {precision} flickers {ratio:.3f} times as "
             f"much as fp32 (at most {MAX_FLICKER_RATIO:.2f})"
         )
 

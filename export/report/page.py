@@ -76,6 +76,7 @@ def page_of(report: Mapping[str, Any], pictures: Pictures) -> str:
         observers=OBSERVER_NAMES,
         value_at=partial(value_at, report),
         format=format,
+        clear_of=clear_of,
         files=_files(report),
     )
 
@@ -86,6 +87,22 @@ def value_at(report: Mapping[str, Any], place: str) -> Any:
     for step in place.split("/")[1:]:
         value = value[int(step)] if isinstance(value, list) else value[step]
     return value
+
+
+def clear_of(value: float, limit: float, spec: str) -> str:
+    """Choose the digits of a figure beside its limit: more where rounding would make them the same.
+
+    Args:
+        value: the figure.
+        limit: that it is compared with.
+        spec: how it is written otherwise, such as `.5f`.
+
+    Returns:
+        The format specification: 0.989997 beside 0.99 is written with six digits, not as 0.99000.
+    """
+    if value == limit or float(format(value, spec)) != limit:
+        return spec
+    return ".6g" if float(format(value, ".6g")) != limit else ".12g"
 
 
 def _shown_precision(report: Mapping[str, Any]) -> Precision | None:

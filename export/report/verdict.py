@@ -35,11 +35,13 @@ def _of_int8(int8: Int8Result, manifest: Mapping[str, Any]) -> str:
         return (
             f"int8 does not pass the gate: {reasons}. The bundle holds {_listed(manifest['models'])} instead."
         )
-    figures = int8.figures
+    found = int8.to_json()  # the figures that the page shows: rounded once more, others may end differently
+    figures = found["figures"]
     return (
-        f"int8 passes the gate: {int8.int8_macs_share:.2%} of the multiplications are in int8, and the maps "
-        f"correlate with PyTorch's fp32 maps at {figures.cc_mean:.5f} on average and {figures.cc_worst:.5f} "
-        f"at worst, on {len(int8.parity.frames)} frames that took no part in the calibration."
+        f"int8 passes the gate: {found['int8_macs_share']:.2%} of the multiplications are in int8, and the "
+        f"maps correlate with PyTorch's fp32 maps at {figures['cc_mean']:.5f} on average and "
+        f"{figures['cc_worst']:.5f} at worst, on {len(int8.parity.frames)} frames that took no part in the "
+        "calibration."
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 from dataclasses import replace
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,8 +18,9 @@ import pytest
 
 from report_findings import FRAMES, NASTY, SIZE_HW, findings_of
 from saliency_edge.export.report.findings import Findings
-from saliency_edge.export.report.page import value_at, write_report
+from saliency_edge.export.report.page import clear_of, value_at, write_report
 from saliency_edge.export.report.pictures import WIDTH_PX
+from saliency_edge.export.temporal import compare_movement
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 SELF_CLOSED = {"line", "circle", "polyline"}
@@ -206,3 +209,83 @@ def test_a_page_of_real_size_stays_small(tmp_path: Path) -> None:
     write_report(tmp_path, replace(findings, shown=many))
 
     assert (tmp_path / "report.html").stat().st_size < MAX_BYTES
+
+
+@pytest.mark.parametrize("cc", [0.999664999, 0.9996650001, 0.99966, 0.9994999996, 0.9989500004])
+def test_headline_and_card_show_the_same_digits(cc: float, tmp_path: Path) -> None:
+    """Both round the figure of the JSON: one that is rounded twice may end differently."""
+    findings = findings_of()
+    assert findings.int8 is not None
+    figures = replace(findings.int8.figures, cc_mean=cc, cc_worst=cc - 1e-4)
+    html, _ = written(tmp_path, replace(findings, int8=replace(findings.int8, figures=figures)))
+    page = Page(html)
+    cards = {place: text for place, _, text in page.figures}
+
+    average, worst = re.findall(r"at (\S+) on average and (\S+) at worst", " ".join(page.text.split()))[0]
+
+    assert (average, worst) == (cards["/gate/figures/cc_mean"], cards["/gate/figures/cc_worst"])
+
+
+def test_ratios_of_the_sentences_are_those_of_the_json(tmp_path: Path) -> None:
+    findings = findings_of()
+    clip = {"fp32": [1.0, 1.0], "int8": [0.9994999, 0.9994999]}  # .9995 in the JSON, .999 rounded once
+    temporal = compare_movement(
+        "clip", {name: np.cumsum(np.array([0, *steps]))[:, None, None] for name, steps in clip.items()}
+    )
+
+    _, report = written(tmp_path, replace(findings, temporal=temporal))
+
+    ratio = report["temporal"]["graphs"]["int8"]["flicker_ratio"]
+    assert f"flickers {ratio:.3f} times" in report["verdict"]["remark"]
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "spec", "expected"),
+    [
+        (0.989997, 0.99, ".5f", "0.989997"),
+        (0.99, 0.99, ".5f", "0.99000"),
+        (0.98999, 0.99, ".5f", "0.98999"),
+        (0.9989999999, 0.999, ".5f", "0.9989999999"),
+        (1.004, 1.0, ".2f", "1.004"),
+    ],
+)
+def test_figure_beside_its_limit_shows_that_they_differ(
+    value: float, limit: float, spec: str, expected: str
+) -> None:
+    assert format(value, clear_of(value, limit, spec)) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (shutil.which("chromium") and shutil.which("chromedriver")), reason="no Chromium with its driver"
+)
+def test_cut_table_shows_that_it_goes_on(tmp_path: Path) -> None:
+    """At a phone's width, a shadow lies on the side where a table goes on, and on no other."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    write_report(tmp_path, findings_of())
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
+        options.add_argument(flag)
+    metrics = {"width": 390, "height": 844, "pixelRatio": 1.0}
+    options.add_experimental_option("mobileEmulation", {"deviceMetrics": metrics})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        browser.get((tmp_path / "report.html").as_uri())
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+        table = browser.find_element("css selector", ".scroll")
+        assert browser.execute_script("return arguments[0].scrollWidth > 390", table)
+        assert shadows(table) == (False, True)
+        browser.execute_script("arguments[0].scrollLeft = 100", table)
+        assert shadows(table) == (True, True)
+        browser.execute_script("arguments[0].scrollLeft = 9999", table)
+        assert shadows(table) == (True, False)
+    finally:
+        browser.quit()
+
+
+def shadows(element: Any) -> tuple[bool, bool]:
+    """Look whether the left and the right edge of an element are darker than its middle."""
+    shot = cv2.imdecode(np.frombuffer(element.screenshot_as_png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    row = shot[4].astype(int)  # above the text
+    return bool(row[0] < row[len(row) // 2] - 20), bool(row[-1] < row[len(row) // 2] - 20)

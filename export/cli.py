@@ -24,9 +24,9 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from .engines.engine_step import EnginePlan, Say
     from .export_checkpoint import ExportPlan
     from .int8.options import Int8Options
+    from .tensorrt.build import EnginePlan, Say
 
 DEFAULT_NETWORK = "deep_half"
 MODELS_ARE_MADE = "is for an export, but a bundle's models are made. Leave out the one or the other"
@@ -190,7 +190,7 @@ def export(
 ) -> None:
     """Export weights to a bundle: ONNX models that agree with PyTorch, and TensorRT engines of them."""
     from ..runtime.backends.tensorrt.receipt import BuildOptions
-    from .engines.engine_step import EnginePlan, build_bundle
+    from .tensorrt.build import EnginePlan, build_bundle
 
     precisions = asked_precisions(fp32=fp32, fp16=fp16, int8=int8)
     built = BuildOptions(

@@ -14,7 +14,6 @@ from ..runtime.artifact import atomic_folder
 from ..runtime.contract import Contract, Precision
 from ..runtime.errors import ParityError
 from .bundle import RANGES_NAME, Measured, check_output, write_golden, write_manifest, write_model
-from .engines.engine_step import EnginePlan, Say, build_all, check_plan, why_none
 from .frames import FrameSet, fitted
 from .int8.options import Int8Options
 from .options import DEFAULT_OPSET
@@ -26,6 +25,7 @@ from .rivals import rival_bundles
 from .rounding import rounded_as_fp16
 from .speed import Speed, measure_speed
 from .summary import INT8_REMEDY, contract_line, files_line, gate_lines, parity_lines, range_line
+from .tensorrt.build import EnginePlan, Say, build_all, check_plan, why_none
 from .to_fp16 import fp16_from_fp32, kept_fp32
 from .to_onnx import contract_of, onnx_from_checkpoint
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import onnx
 
     from ..train.checkpoint import Checkpoint
-    from .engines.build_engine import EngineReport
     from .int8.step import Int8Step
+    from .tensorrt.build import EngineReport
 
     _Rivals: TypeAlias = Mapping[int, onnx.ModelProto]
 

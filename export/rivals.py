@@ -14,7 +14,7 @@ from ..runtime.bundle import MANIFEST_NAME
 from ..runtime.errors import BuildError
 from ..runtime.machine import find_gpu
 from .bundle import GOLDEN_NAME, file_entry, write_model
-from .engines.engine_step import EnginePlan, Say, build_all
+from .tensorrt.build import EnginePlan, Say, build_all
 
 if TYPE_CHECKING:
     import onnx

@@ -19,9 +19,9 @@ from ...runtime.bundle import Bundle
 from ...runtime.contract import Contract, Precision
 from ...runtime.errors import ParityError
 from ...runtime.parity import GoldenFrames
-from ..engines.engine_step import Say
 from ..frames import FrameSet, in_batches
 from ..parity import Parity, compare
+from ..tensorrt.build import Say
 from .backends import Backend, Runner, backends
 from .odd_frames import odd_frames
 

@@ -15,9 +15,9 @@ from numpy.testing import assert_allclose
 from onnx import numpy_helper
 
 from saliency_edge.export import export_checkpoint as module
-from saliency_edge.export.engines.engine_step import EnginePlan
-from saliency_edge.export.engines.tensorrt_api import Flavour
 from saliency_edge.export.export_checkpoint import ExportPlan, export_checkpoint
+from saliency_edge.export.tensorrt.build import EnginePlan
+from saliency_edge.export.tensorrt.library import Flavour
 from saliency_edge.export.to_onnx import onnx_from_checkpoint
 from saliency_edge.runtime.artifact import sha256_of
 from saliency_edge.runtime.backends.onnxruntime_backend import OnnxRuntimeModel

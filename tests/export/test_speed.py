@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from engine_bundles import TINY, engine_files, tiny_bundle, tiny_model
-from saliency_edge.export.engines.engine_step import EnginePlan
 from saliency_edge.export.rivals import rival_bundles
 from saliency_edge.export.speed import Speed, measure_speed
+from saliency_edge.export.tensorrt.build import EnginePlan
 from saliency_edge.runtime.backends.onnxruntime_backend import OnnxRuntimeModel
 from saliency_edge.runtime.bench.statistics import Interval
 from saliency_edge.runtime.contract import Contract

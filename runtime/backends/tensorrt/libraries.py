@@ -7,7 +7,7 @@ The protocols have TensorRT's real names. A test compares each with `tensorrt_le
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -67,12 +67,12 @@ class Runtime(Protocol):
         """Load an engine; None where that fails."""
 
 
-_MODULES: Mapping[BuiltFlavour, tuple[str, ...]] = {
+MODULES: Mapping[BuiltFlavour, tuple[str, ...]] = {
     "rtx": ("tensorrt_rtx",),
     # The lean runtime comes last: it runs version-compatible engines only.
     "tensorrt": ("tensorrt", "tensorrt_lean", "tensorrt_lean_bindings"),
 }
-_ERRORS = ("ERROR", "INTERNAL_ERROR")
+ERROR_SEVERITIES = ("ERROR", "INTERNAL_ERROR")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ def find_runtime(flavour: BuiltFlavour) -> TensorRtRuntime:
         BackendError: it is not installed, or cannot be loaded.
     """
     problem = "is not installed"
-    for name in _MODULES[flavour]:
+    for name in MODULES[flavour]:
         try:
             trt = importlib.import_module(name)
         except ImportError as error:
@@ -148,25 +148,29 @@ def find_runtime(flavour: BuiltFlavour) -> TensorRtRuntime:
 
 def _runtime(trt: ModuleType, flavour: BuiltFlavour, *, lean: bool) -> TensorRtRuntime:
     errors: list[str] = []
+
+    def keep_error(severity: str, text: str) -> None:
+        if severity in ERROR_SEVERITIES:
+            errors.append(text)
+
     return TensorRtRuntime(
         trt=trt,
         flavour=flavour,
         lean=lean,
         version=str(trt.__version__),
         errors=errors,
-        logger=_make_logger(trt, errors),
+        logger=make_logger(trt, keep_error),
     )
 
 
-def _make_logger(trt: ModuleType, errors: list[str]) -> object:
-    """Make an `ILogger` that keeps errors and drops all else."""
+def make_logger(trt: ModuleType, on_message: Callable[[str, str], None]) -> object:
+    """Make an `ILogger` that hands on severity and text; the builder and the runtime both need one."""
 
     class Logger(trt.ILogger):  # type: ignore[misc, name-defined]  # a base known only at run time
         def __init__(self) -> None:
             super().__init__()
 
         def log(self, severity: object, msg: str) -> None:
-            if str(getattr(severity, "name", severity)) in _ERRORS:
-                errors.append(msg)
+            on_message(str(getattr(severity, "name", severity)), msg)
 
     return Logger()

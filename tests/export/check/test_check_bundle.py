@@ -17,9 +17,9 @@ from saliency_edge.calib.frames import shipped_frames
 from saliency_edge.export.check.backends import backends
 from saliency_edge.export.check.check_bundle import CheckReport, check_bundle
 from saliency_edge.export.check.odd_frames import odd_frames
-from saliency_edge.export.engines.engine_step import EnginePlan
 from saliency_edge.export.export_checkpoint import ExportPlan, export_checkpoint
 from saliency_edge.export.int8.options import Int8Options, SearchBudget
+from saliency_edge.export.tensorrt.build import EnginePlan
 from saliency_edge.runtime.errors import ArtifactError, ParityError
 from saliency_edge.train.checkpoint import shipped_weights
 from seeded_networks import SMALL_HW, save_seeded

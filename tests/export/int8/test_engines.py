@@ -8,8 +8,8 @@ import pytest
 
 from engine_bundles import RANGES_SHA256, network_bundle, replace_model
 from quantizing import minmax_convs, seeded
-from saliency_edge.export.engines.build_engine import build_engines
 from saliency_edge.export.int8.quantize import quantize
+from saliency_edge.export.tensorrt.build import build_engines
 from seeded_networks import SMALL_HW
 
 FLOAT_CONVOLUTIONS = {"deep_half": 2, "mlnet_small": 1}

@@ -10,10 +10,10 @@ from typing import Any
 import cv2
 import pytest
 
-from saliency_edge.export.engines.engine_step import EnginePlan
 from saliency_edge.export.export_checkpoint import ExportPlan, export_checkpoint
 from saliency_edge.export.int8.options import Int8Options, SearchBudget
 from saliency_edge.export.int8.results import GateLimits
+from saliency_edge.export.tensorrt.build import EnginePlan
 from saliency_edge.runtime.artifact import sha256_of
 from saliency_edge.runtime.errors import ParityError
 from seeded_networks import save_seeded

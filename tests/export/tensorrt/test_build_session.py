@@ -12,9 +12,14 @@ import time
 
 import pytest
 
-from saliency_edge.export.engines import build_progress
-from saliency_edge.export.engines.build_progress import showing_progress
-from saliency_edge.export.engines.build_session import BuildLog, PhaseTree, noting_interrupts, quiet_stdout
+from saliency_edge.export.tensorrt import library as build_progress
+from saliency_edge.export.tensorrt.library import (
+    BuildLog,
+    PhaseTree,
+    noting_interrupts,
+    quiet_stdout,
+    showing_progress,
+)
 
 
 def test_nested_phases_are_one_fraction() -> None:
@@ -128,7 +133,7 @@ def read_terminal(reader: int) -> bytes:
 def test_on_a_terminal_a_bar_is_drawn_and_taken_away() -> None:
     """In a pseudo-terminal, as a person sees it."""
     code = (
-        "from saliency_edge.export.engines.build_progress import showing_progress\n"
+        "from saliency_edge.export.tensorrt.library import showing_progress\n"
         "with showing_progress('tiny fp16') as update:\n"
         "    for step in range(5): update(step / 4, 'Timing tactics')\n"
     )

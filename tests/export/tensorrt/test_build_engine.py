@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from engine_bundles import engine_files, network_bundle, tiny_bundle
 from saliency_edge.export.cli import app
-from saliency_edge.export.engines.build_engine import build_engines
-from saliency_edge.export.engines.tensorrt_api import load
+from saliency_edge.export.tensorrt.build import build_engines
+from saliency_edge.export.tensorrt.library import load
 from saliency_edge.runtime.backends.tensorrt.receipt import BuildOptions, receipt_path
 from saliency_edge.runtime.contract import PRECISIONS, Precision
 
@@ -26,7 +26,7 @@ WITHOUT = """
 import sys
 from pathlib import Path
 sys.modules.update(dict.fromkeys({names}))
-from saliency_edge.export.engines.build_engine import build_engines
+from saliency_edge.export.tensorrt.build import build_engines
 build_engines(Path({bundle!r}), "fp16", "rtx", ["sm86"])
 """
 

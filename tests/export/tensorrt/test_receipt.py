@@ -11,9 +11,8 @@ import onnx
 import pytest
 
 from engine_bundles import RANGES_SHA256, TINY, WEIGHTS_SHA256, tiny_bundle
-from saliency_edge.export.engines.build_engine import EngineReport, build_engines
-from saliency_edge.export.engines.precision_proof import check_asked, prove
-from saliency_edge.export.engines.write_engine import device_memory_bytes, write_engine
+from saliency_edge.export.tensorrt.build import EngineReport, build_engines, device_memory_bytes, write_engine
+from saliency_edge.export.tensorrt.precision_proof import check_asked, prove
 from saliency_edge.runtime.artifact import sha256_of
 from saliency_edge.runtime.backends.tensorrt.receipt import Layer, Receipt, receipt_path
 from saliency_edge.runtime.contract import PRECISIONS, Precision

@@ -1,7 +1,7 @@
 """The part of TensorRT's Python API that is called here, as types.
 
 Classes and members have the real names. A test holds each against `tensorrt_rtx` and against the stubs of
-`tensorrt`; what only some versions have is asked for with `hasattr` in `tensorrt_api.py`.
+`tensorrt`; what only some versions have is asked for with `hasattr` in `library.py`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-
-class DataType(Protocol):
-    """Type of a tensor's elements, such as `HALF`."""
-
-    name: str
+from ...runtime.backends.tensorrt.libraries import DataType
 
 
 class ITensor(Protocol):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from saliency_edge.export.engines.layer_report import UNKNOWN, layers_in, onnx_nodes_in
+from saliency_edge.export.tensorrt.precision_proof import UNKNOWN, layers_in, onnx_nodes_in
 
 RECORDED = Path(__file__).parent / "recorded" / "tensorrt_rtx_1.7.1.txt"
 

@@ -19,13 +19,13 @@ from api_use import (
     used_names,
     wrong_calls,
 )
-from saliency_edge.export.engines import tensorrt_api
-from saliency_edge.export.engines.engine_step import EnginePlan, why_none
-from saliency_edge.export.engines.tensorrt_api import available_flavours, choose, load
+from saliency_edge.export.tensorrt import library
+from saliency_edge.export.tensorrt.build import EnginePlan, why_none
+from saliency_edge.export.tensorrt.library import available_flavours, choose, load
 from saliency_edge.runtime.errors import BackendError
 
-EXPORT = Path(tensorrt_api.__file__).parent
-SOURCES = ("tensorrt_api.py", "network_report.py", "build_session.py")
+EXPORT = Path(library.__file__).parent
+SOURCES = ("library.py", "precision_proof.py")
 # Asked for by the property `builds_ahead`: only TensorRT-RTX has them.
 AHEAD_ONLY = {
     "ComputeCapability",
@@ -44,9 +44,7 @@ def used() -> UsedNames:
 @pytest.fixture(scope="module")
 def called() -> Members:
     """What our protocols, and so our calls, expect of TensorRT's classes."""
-    members = members_of((EXPORT / "libraries.py").read_text(encoding="utf-8"))
-    del members["DataType"]["name"]  # every enumeration's
-    return members
+    return members_of((EXPORT / "types.py").read_text(encoding="utf-8"))
 
 
 def test_tensorrt_rtx_has_all_that_is_used(used: UsedNames, called: Members) -> None:
@@ -133,10 +131,10 @@ class TestFlavours:
     def test_on_arm_the_remedy_is_jetpacks_tensorrt(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """TensorRT-RTX does not exist there, so a Jetson's user hears nothing of it unless he asks."""
         monkeypatch.setattr("platform.machine", lambda: "aarch64")
-        monkeypatch.setattr(tensorrt_api, "find_spec", lambda _name: None)
+        monkeypatch.setattr(library, "find_spec", lambda _name: None)
         for name in ("tensorrt", "tensorrt_rtx"):
             monkeypatch.setitem(sys.modules, name, None)
-        monkeypatch.setattr(tensorrt_api, "load", load_anew)
+        monkeypatch.setattr(library, "load", load_anew)
 
         (status,) = available_flavours()
 

@@ -1,4 +1,5 @@
-"""The way of full TensorRT, which builds for the GPU at hand, walked with TensorRT-RTX in its clothes.
+"""The way of full TensorRT, which builds for the GPU of this machine, walked with TensorRT-RTX in its
+clothes.
 
 TensorRT itself needs a GPU. What sets it apart, as our code asks for it: no compute capabilities to choose,
 and a timing cache. All else here is real: parser, builder, log, proof, files.
@@ -14,9 +15,9 @@ from types import ModuleType
 import pytest
 
 from engine_bundles import engine_files
-from saliency_edge.export.engines import build_engine
-from saliency_edge.export.engines.build_engine import build_engines
-from saliency_edge.export.engines.tensorrt_api import TensorRt
+from saliency_edge.export.tensorrt import build as build_engine
+from saliency_edge.export.tensorrt.build import build_engines
+from saliency_edge.export.tensorrt.library import TensorRt
 from saliency_edge.runtime.backends.tensorrt.receipt import BuildOptions, receipt_path
 from saliency_edge.runtime.errors import BuildError, UsageError
 from saliency_edge.runtime.machine import Gpu, find_gpu, this_machine
@@ -85,7 +86,9 @@ def test_a_damaged_timing_cache_is_no_obstacle(bundle: Path) -> None:
 
 
 def test_no_other_gpu_can_be_built_for(bundle: Path) -> None:
-    with pytest.raises(UsageError, match="TensorRT builds for the GPU at hand only: leave --target out"):
+    with pytest.raises(
+        UsageError, match="TensorRT builds for the GPU of this machine only: leave --target out"
+    ):
         build_engines(bundle, "fp16", "tensorrt", ["sm86"])
 
 
@@ -108,7 +111,7 @@ def test_a_build_that_fails_says_why_and_leaves_no_engine(bundle: Path) -> None:
 @pytest.mark.skipif(find_gpu() is not None, reason="the engine can be loaded, and describes itself")
 def test_without_layers_in_the_log_the_engine_is_asked(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a version would do whose log describes no layers; without a GPU the engine cannot say either."""
-    monkeypatch.setattr("saliency_edge.export.engines.build_session._KEPT_FACTS", ("Memory: ",))
+    monkeypatch.setattr("saliency_edge.export.tensorrt.library._KEPT_FACTS", ("Memory: ",))
     with pytest.raises(BuildError, match="conv1 asked Half, built unknown"):
         build_engines(bundle, "fp16", "tensorrt")
 

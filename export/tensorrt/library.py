@@ -6,29 +6,30 @@ What a version can do is asked of the module itself with `hasattr`, never conclu
 from __future__ import annotations
 
 import importlib
+import os
 import platform
+import signal
+import sys
+import tempfile
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Literal, cast
 
+from ...runtime.backends.tensorrt.libraries import ERROR_SEVERITIES, MODULES, make_logger
 from ...runtime.backends.tensorrt.receipt import TITLES, BuildOptions, BuiltFlavour
+from ...runtime.console import warn
 from ...runtime.errors import BackendError, UsageError
 from ...runtime.machine import find_gpu, tensorrt_installation
-from .build_session import BuildLog, ProgressSink, make_logger, make_monitor, quiet_stdout
-from .tensorrt_types import (
-    Builder,
-    IBuilderConfig,
-    INetworkDefinition,
-    OnnxParser,
-    Runtime,
-)
+from .types import Builder, IBuilderConfig, INetworkDefinition, OnnxParser, Runtime
 
 Flavour = Literal["auto", "none", "rtx", "tensorrt"]
 
-_MODULES: dict[BuiltFlavour, str] = {"rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
 _CURRENT = "CURRENT"
 _UPGRADE = "TensorRT 10.3 is the oldest supported; on a Jetson, move to JetPack 6.1"
 
@@ -53,7 +54,7 @@ class TensorRt:
 
     Attributes:
         flavour: `rtx` or `tensorrt`.
-        title: its name for people.
+        title: its name in messages.
         version: its own, such as `1.7.1.116`.
         log: the messages of the build under way, or of the last one.
     """
@@ -65,7 +66,7 @@ class TensorRt:
         self.version = str(trt.__version__)
         self.log = BuildLog()
         self.trt = trt
-        self._logger = make_logger(trt, self.log)  # TensorRT keeps the first logger of a process for good
+        self._logger = make_logger(trt, self.log.add)  # TensorRT keeps the first logger of a process for good
 
     @property
     def builds_ahead(self) -> bool:
@@ -74,7 +75,9 @@ class TensorRt:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Compute capabilities to build for, such as `sm75`; none where only the GPU at hand will do."""
+        """Compute capabilities to build for, such as `sm75`; none where it builds for this machine's GPU
+        only.
+        """
         if not self.builds_ahead:
             return ()
         names = self.trt.ComputeCapability.__members__
@@ -206,7 +209,7 @@ def load(flavour: BuiltFlavour) -> TensorRt:
     Raises:
         BackendError: it is not installed, cannot be loaded, or is too old.
     """
-    name = _MODULES[flavour]
+    name = MODULES[flavour][0]  # the lean runtime, which comes later, has no builder
     command = tensorrt_installation(flavour)
     remedy = f"Install it: {command}" if command else f"It does not exist for {platform.machine()}"
     try:
@@ -224,7 +227,7 @@ def available_flavours() -> tuple[FlavourStatus, ...]:
     """Whether engines can be built on this machine with each flavour that exists for it, and why not."""
     return tuple(
         _status(flavour)
-        for flavour, name in _MODULES.items()
+        for flavour, (name, *_) in MODULES.items()
         if tensorrt_installation(flavour) or find_spec(name)
     )
 
@@ -262,3 +265,151 @@ def _status(flavour: BuiltFlavour) -> FlavourStatus:
     if not api.builds_ahead and find_gpu() is None:
         problem = f"{api.title} {api.version} builds only where there is an NVIDIA GPU with its driver"
     return FlavourStatus(flavour=flavour, version=api.version, problem=problem)
+
+
+ProgressSink = Callable[[float, str], None]
+"""Takes note of how far a build has come: 0 to 1, never falling, and TensorRT's name of what it does."""
+
+_KEPT_FACTS = ("LayerType: ", "Memory: ")
+_SCREEN = 1
+
+
+class BuildLog:
+    """TensorRT's messages: errors, and the few verbose ones that describe the engine."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.errors: list[str] = []
+        self.facts: list[str] = []
+
+    def add(self, severity: str, text: str) -> None:
+        """Keep a message if it is of use; a verbose log may have 100,000 others."""
+        if severity in ERROR_SEVERITIES:
+            self.errors.append(text)
+        elif any(mark in text for mark in _KEPT_FACTS):
+            self.facts.append(text)
+
+    def clear(self) -> None:
+        """Forget the messages of an earlier build."""
+        self.errors.clear()
+        self.facts.clear()
+
+
+class PhaseTree:
+    """TensorRT's nested phases as one fraction."""
+
+    def __init__(self) -> None:
+        """Start before the first phase."""
+        self._open: dict[str, tuple[int, int]] = {}  # name -> steps done, steps in all; outermost first
+        self._fraction = 0.0
+
+    def start(self, phase: str, steps: int) -> None:
+        """Enter a phase."""
+        self._open[phase] = (0, max(steps, 1))
+
+    def step(self, phase: str, step: int) -> float:
+        """Complete a phase's step, counted from 0, and give the whole's fraction."""
+        if phase in self._open:
+            self._open[phase] = (step + 1, self._open[phase][1])
+        share, fraction = 1.0, 0.0
+        for done, steps in self._open.values():
+            share /= steps
+            fraction += share * done
+        self._fraction = min(max(self._fraction, fraction), 1.0)
+        return self._fraction
+
+    def finish(self, phase: str) -> None:
+        """Leave a phase."""
+        self._open.pop(phase, None)
+
+
+def make_monitor(trt: ModuleType, progress: ProgressSink, cancelled: threading.Event) -> object:
+    """Make an `IProgressMonitor` that shows progress and cancels the build when `cancelled` is set.
+
+    No exception leaves it: its caller is TensorRT's C++.
+    """
+    phases = PhaseTree()
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]  # as above
+        def __init__(self) -> None:
+            super().__init__()
+
+        def phase_start(self, phase_name: str, _parent_phase: str | None, num_steps: int) -> None:
+            phases.start(phase_name, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            with suppress(Exception):  # a closed terminal must not end the build
+                progress(phases.step(phase_name, step), phase_name)
+            return not cancelled.is_set()
+
+        def phase_finish(self, phase_name: str) -> None:
+            phases.finish(phase_name)
+
+    return Monitor()
+
+
+@contextmanager
+def noting_interrupts() -> Iterator[threading.Event]:
+    """Turn Ctrl-C into an event, as no exception may pass through C++, and raise it at the block's end."""
+    noted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+    previous = signal.signal(signal.SIGINT, lambda *_: noted.set())
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if noted.is_set():
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Swallow what TensorRT's compiler prints past its logger: stdout may be a program's JSON."""
+    sys.stdout.flush()
+    screen = os.dup(_SCREEN)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), _SCREEN)
+        try:
+            yield
+        finally:
+            os.dup2(screen, _SCREEN)
+            os.close(screen)
+
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def showing_progress(title: str) -> AbstractContextManager[ProgressSink]:
+    """Show a build's progress on stderr while the block runs.
+
+    Args:
+        title: what is built.
+    """
+    return _bar(title) if sys.stderr.isatty() else _lines(title)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[ProgressSink]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    phase = TextColumn("{task.fields[phase]}")
+    columns = (title, BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), phase)
+    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4) as bar:
+        task = bar.add_task(title, total=1.0, phase="")
+        yield lambda fraction, phase: bar.update(task, completed=fraction, phase=phase)
+
+
+@contextmanager
+def _lines(title: str) -> Iterator[ProgressSink]:
+    due_s = time.monotonic() + _SECONDS_BETWEEN_LINES
+
+    def show(fraction: float, phase: str) -> None:
+        nonlocal due_s
+        if time.monotonic() >= due_s:
+            due_s = time.monotonic() + _SECONDS_BETWEEN_LINES
+            warn(f"{title}: {fraction:.0%}, {phase}")
+
+    yield show

@@ -18,8 +18,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from engine_bundles import TINY, engine_files, replace_model, tiny_model
-from saliency_edge.export.engines.build_engine import build_engines
-from saliency_edge.export.engines.tensorrt_api import load
+from saliency_edge.export.tensorrt.build import build_engines
+from saliency_edge.export.tensorrt.library import load
 from saliency_edge.runtime.backends.tensorrt.receipt import BuildOptions
 from saliency_edge.runtime.contract import Precision
 from saliency_edge.runtime.errors import (
@@ -39,7 +39,7 @@ NOBODY = 65534
 CHILD = """
 import os, resource, signal, sys
 from pathlib import Path
-from saliency_edge.export.engines.build_engine import build_engines
+from saliency_edge.export.tensorrt.build import build_engines
 {before}
 def progress(fraction, phase):
     {during}

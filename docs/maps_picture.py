@@ -15,7 +15,7 @@ from parity_picture import GAP_PX, cell, overlay
 
 from saliency_edge.calib.frames import shipped_frames
 from saliency_edge.train.checkpoint import load_checkpoint, shipped_weights
-from saliency_edge.train.torch_engine import TorchModel
+from saliency_edge.train.torch_backend import TorchModel
 
 NETWORKS = ("deep_half", "mlnet_small", "mlnet")
 FRAMES = 8

@@ -95,7 +95,7 @@ def measure_speed(bundle: Path, rivals: Mapping[int, Path]) -> Speed:
         "int8": (bundle, "int8"),
         "fp16": (bundle, "fp16"),
     }
-    quiet = LoadOptions(say=lambda _line: None)
+    quiet = LoadOptions(say=lambda _line: None, keep_records=False)
     with ExitStack() as opened:
         engines = {
             name: opened.enter_context(closing(load_model(*model, quiet))) for name, model in models.items()

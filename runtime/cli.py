@@ -14,11 +14,11 @@ from .contract import Precision
 from .errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from .backends.select import CheckReport
     from .maps.regions import RegionOptions
-    from .parity import GoldenReport
     from .video.run_options import RunOptions
     from .video.summary import RunSummary
-    from .web.view import WebOptions
+    from .web.options import WebOptions
 
 _STDOUT = Path("-")
 
@@ -155,16 +155,27 @@ def run(
         typer.Option(min=0.1, help="End when a source has been away for so many seconds; else never."),
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="Which model of a bundle; without it fp16 where there is one.")
+        Precision | None,
+        typer.Option(
+            help="Which model of a bundle (default: the fastest whose maps are PyTorch's on this machine)."
+        ),
     ] = None,
+    backend: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|tensorrt|openvino|onnxruntime|pytorch",
+            help="What runs the model; auto takes the fastest whose maps are PyTorch's on this machine.",
+        ),
+    ] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="That compute one inference on the CPU; without it, all cores.")
+        int | None, typer.Option(min=1, help="CPU threads per inference (default: all cores).")
     ] = None,
     strict: Annotated[
         bool,
         typer.Option(
             "--strict",
-            help="Fail where the TensorRT engine cannot run; without it, ONNX Runtime takes its place.",
+            help="Fail where what should run cannot: the TensorRT engine, or what --backend names. "
+            "Without it, the next best takes its place.",
         ),
     ] = False,
     rebuild: Annotated[
@@ -176,7 +187,9 @@ def run(
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Hold the bundle's golden frames against PyTorch's maps; no SOURCE is needed."
+            "--check",
+            help="Compare all that runs the bundle here with PyTorch's maps of its golden frames; "
+            "no SOURCE is needed.",
         ),
     ] = False,
     json: Annotated[
@@ -197,7 +210,7 @@ def run(
         model=model,
         sources=sources or (),
         precision=precision,
-        load=LoadOptions(threads=threads, strict=strict, rebuild=rebuild),
+        load=LoadOptions(backend=backend, threads=threads, strict=strict, rebuild=rebuild),
         check=check,
         source=SourceOptions(
             every=every,
@@ -240,7 +253,7 @@ def _regions_of(top: int) -> RegionOptions:
 
 
 def _web_of(address: str, token: str | None, opacity: float, colormap: str) -> WebOptions:
-    from .web.view import WebOptions, parse_address
+    from .web.options import WebOptions, parse_address
 
     host, port = parse_address(address)
     return WebOptions(host=host, port=port, token=token, opacity=opacity, colormap=colormap)
@@ -282,7 +295,7 @@ def _run_and_report(options: RunOptions, json: Path | None) -> None:
     stop.exit_if_made()
 
 
-def _write_json(summary: RunSummary | GoldenReport, path: Path) -> None:
+def _write_json(summary: RunSummary | CheckReport, path: Path) -> None:
     from .artifact import write_json
 
     if path == _STDOUT:

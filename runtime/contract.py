@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 from .errors import ContractError
 
 Precision = Literal["fp32", "fp16", "int8"]
+Arithmetic = Literal["fp32", "fp16", "bf16", "int8"]
+"""What a backend rounds to between layers; an fp16 model may be computed in any of the first three."""
 Fit = Literal["stretch", "pad"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

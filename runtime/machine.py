@@ -6,11 +6,15 @@ The GPU is asked through the CUDA driver API (docs.nvidia.com/cuda/cuda-driver-a
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import os
 import platform
+import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -91,6 +95,56 @@ def tensorrt_installation(variant: Literal["rtx", "tensorrt"], architecture: str
         "on a Jetson JetPack's own, in an environment made with JetPack's own Python: "
         "/usr/bin/python3 -m venv --system-site-packages"
     )
+
+
+@cache
+def processor() -> str:
+    """Name the processor so that two that compute differently have two names.
+
+    The model's name is not enough: virtual machines hide it, and clouds give one name to many. So the number
+    of cores that this process may use and a digest of the instruction sets go with it.
+    """
+    return f"{_cpu_name()}, {usable_cores()} cores, features {_digest(cpu_features())}"
+
+
+@cache
+def cpu_features() -> frozenset[str]:
+    """Instruction sets as Linux names them, such as `avx512_bf16` or `asimdhp`; empty where unknown."""
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", _cpu_info(), re.MULTILINE)
+    return frozenset(found[1].split()) if found else frozenset()
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cache_folder() -> Path:
+    """Where this user keeps what can be made again (XDG base directory specification); it may not exist."""
+    chosen = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(chosen) if Path(chosen).is_absolute() else Path(os.path.expanduser("~/.cache"))  # noqa: PTH111
+    return root / "saliency-edge"
+
+
+def _cpu_name() -> str:
+    info = _cpu_info()
+    name = re.search(r"^(?:model name|Model)\s*:\s*(.*)$", info, re.MULTILINE)
+    if name:
+        return name[1].strip()
+    parts = sorted(set(re.findall(r"^CPU (?:implementer|part)\s*:\s*(\w+)$", info, re.MULTILINE)))
+    return " ".join([platform.machine(), *parts])  # Arm gives numbers for names
+
+
+@cache
+def _cpu_info() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256(" ".join(sorted(names)).encode()).hexdigest()[:8]
 
 
 def find_gpu() -> Gpu | None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -15,12 +18,70 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract import INPUT_NAME, OUTPUT_NAME, Contract
+from ..contract import INPUT_NAME, OUTPUT_NAME, Arithmetic, Contract
 from ..errors import ArtifactError, BackendError, ContractError
-from .backend import check_frames
+from ..machine import find_gpu, processor, usable_cores
+from .backend import (
+    CPU_TIER,
+    GPU_TIER,
+    ROUNDING_MODEL,
+    Candidate,
+    LoadOptions,
+    ModelSource,
+    arithmetic_of_fp16,
+    check_frames,
+    installed_version,
+    tier_of,
+)
 
 if TYPE_CHECKING:
     import onnxruntime
+
+
+class OnnxRuntimeBackend:
+    """ONNX Runtime, which all models are exported for."""
+
+    name = "onnxruntime"
+    suffixes: tuple[str, ...] = (".onnx",)
+
+    def probe(self, source: ModelSource, options: LoadOptions) -> Sequence[Candidate]:
+        """List a bundle's precisions; see `Backend.probe`."""
+        files = source.onnx_files()
+        version, gpu = installed_version("onnxruntime"), find_gpu()
+        uses_gpu = gpu is not None and _has_cuda_provider()
+        device = f"{gpu.name}, driver {gpu.driver}" if gpu is not None and uses_gpu else processor()
+        return [
+            Candidate(
+                backend=self.name,
+                title="ONNX Runtime",
+                file=file,
+                precision=precision,
+                environment={
+                    "version": str(version),
+                    "device": device,
+                    "threads": str(options.threads or usable_cores()),
+                },
+                tier=tier_of(precision, files, GPU_TIER if uses_gpu else CPU_TIER),
+                problem=None if version else BackendError(NOT_INSTALLED),
+                expected=version is not None,
+            )
+            for precision, file in files.items()
+        ]
+
+    def load(self, source: ModelSource, candidate: Candidate, options: LoadOptions) -> OnnxRuntimeModel:
+        """Load an ONNX file; see `Backend.load`.
+
+        Raises:
+            BackendError: it would run on the CPU, and `options` forbid that.
+        """
+        model = OnnxRuntimeModel.load(source.verified(candidate), threads=options.threads)
+        if options.strict and options.backend == "auto" and not model.on_gpu:
+            model.close()
+            raise BackendError(
+                f"{model.description}: no CUDA, and --strict forbids the CPU. "
+                "Install onnxruntime-gpu for the CUDA version here, or see saliency-doctor"
+            )
+        return model
 
 
 class OnnxRuntimeModel:
@@ -32,6 +93,9 @@ class OnnxRuntimeModel:
         self.contract = contract
         device = "CUDA" if self.on_gpu else "CPU"
         self.description = f"ONNX Runtime {version} {device}, {contract.precision}"
+        self.arithmetic: Arithmetic = (
+            _arithmetic_of_fp16(on_gpu=self.on_gpu) if contract.precision == "fp16" else contract.precision
+        )
         self._session = session
 
     @classmethod
@@ -90,6 +154,7 @@ def _check_graph(session: onnxruntime.InferenceSession, contract: Contract, path
         )
 
 
+NOT_INSTALLED = "onnxruntime is not installed. Add it: pip install 'saliency-edge[onnxruntime]'"
 FATAL_ONLY = 4  # ONNX Runtime's log level; what matters is raised as an error here
 
 
@@ -134,9 +199,7 @@ def _onnxruntime() -> ModuleType:
     try:
         import onnxruntime
     except ImportError as error:
-        raise BackendError(
-            "onnxruntime is not installed. Add it: pip install 'saliency-edge[onnxruntime]'"
-        ) from error
+        raise BackendError(NOT_INSTALLED) from error
     module: ModuleType = onnxruntime
     return module
 
@@ -156,6 +219,20 @@ def _providers(ort: ModuleType) -> list[str]:
         with contextlib.redirect_stdout(io.StringIO()):
             ort.preload_dlls()
     return ["CUDAExecutionProvider", "CPUExecutionProvider"] if wants_cuda else ["CPUExecutionProvider"]
+
+
+@cache
+def _arithmetic_of_fp16(*, on_gpu: bool) -> Arithmetic:
+    """Ask ONNX Runtime by an example: an Arm processor with half arithmetic rounds, most others do not."""
+    session = open_session(ROUNDING_MODEL, threads=1, cpu_only=not on_gpu)
+    return arithmetic_of_fp16(lambda values: np.asarray(session.run(None, {"values": values})[0]))
+
+
+def _has_cuda_provider() -> bool:
+    """Tell whether the installed package can use CUDA, without loading it."""
+    spec = find_spec("onnxruntime")
+    folder = Path(spec.origin).parent / "capi" if spec is not None and spec.origin else Path()
+    return any(folder.glob("*onnxruntime_providers_cuda*"))
 
 
 def _has_nvidia_driver() -> bool:

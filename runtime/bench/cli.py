@@ -52,6 +52,13 @@ def bench(
             metavar="N,...", help="Batch sizes (default: the model's smallest).", show_default=False
         ),
     ] = None,
+    backend: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|tensorrt|openvino|onnxruntime|pytorch",
+            help="What runs the models; auto takes the fastest whose maps are PyTorch's on this machine.",
+        ),
+    ] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads per inference (default: all cores).")
     ] = None,
@@ -119,7 +126,7 @@ def bench(
 
     limits = Limits(tolerance=parse_tolerance(tolerance), leak_mb=leak)
     plan = BenchPlan(
-        models=model_specs(models, parse_precisions(precision) if precision else (), threads),
+        models=model_specs(models, parse_precisions(precision) if precision else (), backend, threads),
         sizes_hw=tuple(parse_size(part) for part in size.split(",")),
         batches=parse_batches(batch) if batch else (),
         isolated=IsolatedPlan(frames=frames),
@@ -249,14 +256,14 @@ def parse_precisions(text: str) -> tuple[Precision, ...]:
 
 
 def model_specs(
-    models: Sequence[Path], precisions: Sequence[Precision], threads: int | None
+    models: Sequence[Path], precisions: Sequence[Precision], backend: str, threads: int | None
 ) -> list[ModelSpec]:
     """Each bundle in each precision; a model file has one precision of its own."""
     from .footprint import ModelSpec
     from .measure import is_bundle
 
     return [
-        ModelSpec(path=model, precision=precision, threads=threads)
+        ModelSpec(path=model, precision=precision, backend=backend, threads=threads)
         for model in models
         for precision in (precisions if precisions and is_bundle(model) else [None])
     ]

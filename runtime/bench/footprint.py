@@ -2,7 +2,7 @@
 
 A cold start is a new process, from its spawn to its first map. This module is that process too:
 
-    python -m saliency_edge.runtime.bench.footprint MODEL PRECISION|- THREADS|0
+    python -m saliency_edge.runtime.bench.footprint MODEL PRECISION|- BACKEND THREADS|0
 """
 
 from __future__ import annotations
@@ -43,12 +43,14 @@ class ModelSpec:
 
     Attributes:
         path: a bundle, or a model file.
-        precision: which model of a bundle; None for its default.
+        precision: which model of a bundle; None for the fastest that is right on this machine.
+        backend: what runs it; `auto` as for the precision.
         threads: CPU threads of one inference; None: one for each core.
     """
 
     path: Path
     precision: Precision | None = None
+    backend: str = "auto"
     threads: int | None = None
 
 
@@ -118,7 +120,7 @@ def start_cold(model: ModelSpec) -> ColdStart:
     Raises:
         BackendError: the process fails; its last line says why.
     """
-    words = [str(model.path), model.precision or "-", str(model.threads or 0)]
+    words = [str(model.path), model.precision or "-", model.backend, str(model.threads or 0)]
     start_s = time.monotonic()  # one clock for all processes of a machine
     done = subprocess.run(
         [sys.executable, "-m", __spec__.name, *words],
@@ -139,11 +141,12 @@ def start_cold(model: ModelSpec) -> ColdStart:
     )
 
 
-def main(path: str, precision: str, threads: str) -> None:
+def main(path: str, precision: str, backend: str, threads: str) -> None:
     """Load a model, compute one map, and print what that took as one line of JSON."""
     wanted = None if precision == "-" else cast(Precision, precision)
     start_s = time.monotonic()
-    with closing(load_model(Path(path), wanted, LoadOptions(threads=int(threads) or None))) as engine:
+    options = LoadOptions(backend=backend, threads=int(threads) or None, must_pass=False)
+    with closing(load_model(Path(path), wanted, options)) as engine:
         load_s = time.monotonic() - start_s
         time_stages(ModelWorkload(engine, synthetic_frame(_FRAME_HW), engine.contract.batch[0]).stages)
         ended_s = time.monotonic()

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.backend import LoadOptions, Model
+from ..backends.backend import LoadOptions, Model, installed_version
+from ..backends.onnxruntime_backend import OnnxRuntimeBackend
+from ..backends.openvino_backend import OpenVinoBackend, OpenVinoModel
 from ..backends.select import load_model
 from ..bundle import Bundle
 from ..contract import Contract
@@ -284,7 +286,8 @@ def _measure_model(spec: ModelSpec, plan: BenchPlan, say: Callable[[str], None])
 
 
 def _load(spec: ModelSpec) -> Model:
-    return load_model(spec.path, spec.precision, LoadOptions(threads=spec.threads))
+    options = LoadOptions(backend=spec.backend, threads=spec.threads, must_pass=False)
+    return load_model(spec.path, spec.precision, options)
 
 
 def _check_batches(batches: Sequence[int], contract: Contract) -> None:
@@ -311,7 +314,12 @@ def _workload(engine: Model, plan: BenchPlan) -> ModelWorkload:
 def _reference_ratios(
     workload: ModelWorkload, name: str, spec: ModelSpec, plan: BenchPlan
 ) -> ReferenceRatios:
-    with closing(load_model(REFERENCE_MODEL, None, LoadOptions(threads=spec.threads))) as engine:
+    # In the same backend where that runs it: other threads are disturbed in other ways.
+    backend = OpenVinoBackend.name if isinstance(workload.engine, OpenVinoModel) else OnnxRuntimeBackend.name
+    backend = backend if installed_version(backend) else "auto"
+    with closing(
+        load_model(REFERENCE_MODEL, None, LoadOptions(backend=backend, threads=spec.threads))
+    ) as engine:
         repeats = plan.repeats.get(name) or _matching_repeats(workload, ReferenceWorkload(engine))
         workloads: dict[str, Workload] = {"model": workload, "reference": ReferenceWorkload(engine, repeats)}
         series = run_interleaved(workloads, plan.interleaved)

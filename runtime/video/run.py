@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
-from ..backends.backend import LoadOptions, Model
+from ..backends.backend import Model
 from ..backends.select import load_model
 from ..console import StopRequest
 from ..maps.qp_sinks import open_qp_map
@@ -16,7 +16,7 @@ from ..maps.smoothing import Smoother
 from ..progress import progress
 from ..public_text import public_name
 from ..telemetry import Telemetry
-from ..web.view import WebSink
+from ..web.sink import WebSink
 from .journal import Journal
 from .pipeline import run_pipeline
 from .policy import ALL
@@ -44,7 +44,7 @@ def run_sources(
     """
     telemetry = Telemetry()
     with ExitStack() as stack:
-        engine = stack.enter_context(closing(_engine_of(options)))
+        engine = stack.enter_context(closing(_engine_of(options, say)))
         web = [
             stack.enter_context(closing(sink)) for sink in _web_of(options, engine, telemetry, stack, warn)
         ]
@@ -94,8 +94,9 @@ def _run(
     return stop.signal.name if stop.signal else None
 
 
-def _engine_of(options: RunOptions) -> Model:
-    return load_model(options.model, options.precision, options.load)
+def _engine_of(options: RunOptions, say: Callable[[str], None]) -> Model:
+    load = replace(options.load, inform=lambda line: say(f"proof   {line}"))
+    return load_model(options.model, options.precision, load)
 
 
 def _web_of(
@@ -108,13 +109,13 @@ def _web_of(
     """Open the web view, before the sources: it can say that they are awaited."""
     if options.web is None:
         return
-    from ..web.view import open_web
+    from ..web.sink import open_web
 
     title = ", ".join(map(public_name, options.sources))
     compared = None
     if options.compare is not None:
         compared = stack.enter_context(
-            closing(load_model(options.model, options.compare, LoadOptions(threads=1)))
+            closing(load_model(options.model, options.compare, replace(options.load, threads=1)))
         )
     yield open_web(options.web, telemetry, title=title, engine=engine, compare=compared, warn=warn)
 

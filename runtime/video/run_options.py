@@ -11,7 +11,7 @@ from ..contract import Precision
 from ..errors import UsageError
 from ..maps.qp_map import QpMapOptions
 from ..maps.regions import RegionOptions
-from ..web.view import WebOptions
+from ..web.options import WebOptions
 from .policy import Policy
 from .render import RenderOptions
 from .sinks import SinkOptions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +38,7 @@ def hold_up(monkeypatch: pytest.MonkeyPatch, is_slow: Callable[[Contract], bool]
         return infer(engine, frames)
 
     monkeypatch.setattr(OnnxRuntimeModel, "infer", held_up)
+    monkeypatch.setitem(sys.modules, "openvino", None)
 
 
 def test_slow_int8_does_not_pay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +99,7 @@ def test_a_set_that_something_else_runs_has_no_time(tmp_path: Path, monkeypatch:
         return engine
 
     monkeypatch.setattr(OnnxRuntimeModel, "load", elsewhere)
+    monkeypatch.setitem(sys.modules, "openvino", None)
     with rival_bundles(
         bundle, {0: other, 1: onnx.load(bundle / "int8.onnx")}, NO_ENGINES, pytest.fail
     ) as rivals:

@@ -20,13 +20,13 @@ MAY_IMPORT = {
     "export": {"export", "calib", "train", "runtime"},
 }
 EXTRAS = {
-    "runtime": ("onnxruntime", "tensorrt", "rtx", "web"),
+    "runtime": ("onnxruntime", "openvino", "tensorrt", "rtx", "web"),
     "train": ("train", "matlab"),
     "calib": ("calib",),
     "export": ("export", "tensorrt", "rtx", "peers"),
 }
 NEVER_IN_RUNTIME = {"torch", "torchvision", "onnx", "onnxscript", "onnx_ir"}
-LATE_IN_RUNTIME = {"onnxruntime", "tensorrt", "tensorrt_rtx", "tensorrt_lean", "cuda"}
+LATE_IN_RUNTIME = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "tensorrt_lean", "cuda"}
 DISTRIBUTIONS = {
     "cv2": "opencv-python",
     "cuda": "cuda-python",

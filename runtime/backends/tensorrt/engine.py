@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections import deque
 from contextlib import ExitStack, closing
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contract import INPUT_NAME, OUTPUT_NAME, Contract
+from ...contract import INPUT_NAME, OUTPUT_NAME, Arithmetic, Contract
 from ...errors import BackendError, ContractError
-from ..backend import check_frames
+from ..backend import Inference, check_frames
 from .cuda import CudaDevice, CudaGraph, CudaStream, SharedBuffer, open_device
 from .libraries import ICudaEngine, IExecutionContext, TensorRtRuntime, find_runtime
 from .receipt import Receipt
@@ -42,9 +41,10 @@ class TensorRtModel:
         Raises:
             BackendError: there is not enough memory, or the engine does not run.
         """
-        self.on_gpu = True
         self.path = path
         self.contract = contract
+        # Engines are strongly typed: fp16 is rounded behind every layer.
+        self.arithmetic: Arithmetic = contract.precision
         self.description = f"{runtime.title}, {contract.precision}"
         self._device = device
         self._runtime = runtime
@@ -130,44 +130,6 @@ def _check_tensors(engine: ICudaEngine, contract: Contract, path: Path) -> None:
         raise ContractError(f"{path} has {found}, its receipt says {expected}. Build it again")
 
 
-class Inference:
-    """An inference under way. Its result may be taken in another thread, once, often or not at all."""
-
-    def __init__(self, slot: ExecutionSlot, count: int) -> None:
-        """Take what `ExecutionSlot.submit` started."""
-        self._slot = slot
-        self._count = count
-        self._lock = Lock()
-        self._maps: NDArray[np.float32] | None = None
-        self._failure: BackendError | None = None
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether its maps have been taken off the device."""
-        return self._maps is not None or self._failure is not None
-
-    def complete(self) -> None:
-        """Wait for the maps and take them off the device; a failure is kept for `result`."""
-        with self._lock:
-            if not self.is_complete:
-                try:
-                    self._maps = self._slot.wait(self._count)
-                except BackendError as error:
-                    self._failure = error
-
-    def result(self) -> NDArray[np.float32]:
-        """Wait for the maps, (N, h, w); the caller owns them.
-
-        Raises:
-            BackendError: the inference failed.
-        """
-        self.complete()
-        if self._maps is None:
-            assert self._failure is not None
-            raise self._failure
-        return self._maps
-
-
 class ExecutionSlot:
     """A stream with all that one inference at a time needs."""
 
@@ -223,7 +185,7 @@ class ExecutionSlot:
             self._graph.launch()
         else:
             self._enqueue(count)
-        self._last = Inference(self, count)
+        self._last = Inference(lambda: self.wait(count))
         return self._last
 
     def wait(self, count: int) -> NDArray[np.float32]:

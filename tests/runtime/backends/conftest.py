@@ -12,6 +12,12 @@ from saliency_edge.runtime.backends.tensorrt.libraries import find_runtime
 from tensorrt_double import Install, TensorRtDouble
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test find what another one has proved: doubles of one content may do different things."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Install doubles; when the test ends, all must have been given back, and no rule broken."""

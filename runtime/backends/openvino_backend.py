@@ -1,0 +1,297 @@
+"""OpenVINO: an ONNX file on the CPU, in int8, fp32 or the half precision that the processor has."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifact import atomic_file, sha256_of
+from ..contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, Arithmetic, Contract, Precision
+from ..errors import ArtifactError, BackendError, ContractError, OutputError
+from ..machine import cache_folder, cpu_features, processor, usable_cores
+from .backend import (
+    CPU_TIER,
+    ROUNDING_MODEL,
+    Candidate,
+    Inference,
+    LoadOptions,
+    ModelSource,
+    arithmetic_of_fp16,
+    check_frames,
+    installed_version,
+    tier_of,
+)
+
+if TYPE_CHECKING:
+    import openvino
+
+NOT_INSTALLED = "openvino is not installed. Add it: pip install 'saliency-edge[openvino]'"
+# Instruction sets with which OpenVINO computes in half the bits; elsewhere it would only emulate them.
+_FEATURES: Mapping[Arithmetic, frozenset[str]] = {
+    "bf16": frozenset({"avx512_bf16", "amx_bf16"}),
+    "fp16": frozenset({"asimdhp", "avx512_fp16", "amx_fp16"}),
+}
+_HINTS: Mapping[Arithmetic | None, str] = {None: "f32", "bf16": "bf16", "fp16": "f16"}
+_REQUESTS = 2
+_HASH_CHARACTERS = 64
+
+
+class OpenVinoBackend:
+    """OpenVINO's CPU plug-in."""
+
+    name = "openvino"
+    suffixes: tuple[str, ...] = (".onnx",)
+
+    def probe(self, source: ModelSource, options: LoadOptions) -> Sequence[Candidate]:
+        """List a bundle's precisions, and bf16 or fp16 arithmetic where the processor has it."""
+        files, version = source.onnx_files(), installed_version("openvino")
+        return [
+            Candidate(
+                backend=self.name,
+                title="OpenVINO",
+                file=file,
+                precision=precision,
+                arithmetic=arithmetic,
+                environment={
+                    "version": str(version),
+                    "device": processor(),
+                    "threads": str(options.threads or usable_cores()),
+                },
+                tier=tier_of(precision, files, CPU_TIER),
+                problem=None if version else BackendError(NOT_INSTALLED),
+                expected=version is not None,
+            )
+            for precision, file in files.items()
+            for arithmetic in _arithmetics(precision)
+        ]
+
+    def load(self, source: ModelSource, candidate: Candidate, options: LoadOptions) -> OpenVinoModel:
+        """Load an ONNX file; see `Backend.load`."""
+        return OpenVinoModel.load(
+            source.verified(candidate), arithmetic=candidate.arithmetic, threads=options.threads
+        )
+
+
+def _arithmetics(precision: Precision | None) -> Iterator[Arithmetic | None]:
+    """List what may be asked for beside the file's own precision; fp32 is asked for to be exact."""
+    yield None
+    if precision in ("fp16", "int8"):
+        for arithmetic, features in _FEATURES.items():
+            if features & cpu_features():
+                yield arithmetic
+
+
+class OpenVinoModel:
+    """An ONNX file in OpenVINO, with two inference requests: one waits while the other is computed."""
+
+    def __init__(
+        self,
+        compiled: openvino.CompiledModel,
+        contract: Contract,
+        arithmetic: Arithmetic,
+        version: str,
+        kind: str,
+    ) -> None:
+        """Take a compiled model that fulfils `contract`; `load` makes both."""
+        self.contract = contract
+        self.arithmetic = arithmetic
+        self.description = f"OpenVINO {version} CPU, {kind}"
+        self._compiled = compiled
+        self._slots = deque(_Slot(compiled, self) for _ in range(_REQUESTS))  # the longest unused first
+
+    @classmethod
+    def load(
+        cls, path: Path, *, arithmetic: Arithmetic | None = None, threads: int | None = None
+    ) -> OpenVinoModel:
+        """Load an ONNX file with its contract.
+
+        Args:
+            path: of the `.onnx`.
+            arithmetic: `bf16` or `fp16` to be computed in that; None computes what is not int8 in fp32.
+            threads: CPU threads per inference; None leaves it to OpenVINO: one for each core.
+
+        Raises:
+            ArtifactError: the file is missing, empty, cut off or no ONNX.
+            ContractError: it carries no contract, or its graph does not keep it.
+            BackendError: openvino is not installed, or computes in something else than was asked for.
+        """
+        ov = _openvino()
+        if not path.is_file():
+            raise ArtifactError(f"no such file: {path}. Make it with saliency-export")
+        core = ov.Core()
+        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINTS[arithmetic]}
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = str(threads)
+        try:
+            with _silent_stderr():
+                graph = core.read_model(path)
+        except RuntimeError as error:
+            raise ArtifactError(
+                f"{path} is damaged or no ONNX model ({_last_line(error)}). "
+                "Make it again with saliency-export"
+            ) from error
+        contract = Contract.from_metadata(_metadata(graph), str(path))
+        _check_graph(graph, contract, path)
+        version = str(ov.__version__).partition("-")[0]
+        try:
+            compiled = _compiled(core, graph, config, f"{sha256_of(path)} {version} {processor()}")
+            real = _real_arithmetic(core, contract.precision, config)
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO {version} refuses {path}: {_last_line(error)}") from error
+        if arithmetic is not None and contract.precision == "fp16" and real != arithmetic:
+            raise BackendError(f"OpenVINO {version} computes fp16 in {real} here, not in {arithmetic}")
+        kind = f"{contract.precision}{f' in {arithmetic}' if arithmetic else ''}"
+        return cls(compiled, contract, real, version, kind)
+
+    def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Compute saliency maps, (N, H, W, 3) to (N, h, w); see `Model.infer`."""
+        return self.submit(frames).result()
+
+    def submit(self, frames: NDArray[np.uint8]) -> Inference:
+        """Start to compute saliency maps, behind the ones that are under way; see `backend.submit`."""
+        check_frames(frames, self.contract)
+        self._slots.rotate(-1)
+        return self._slots[-1].submit(frames)
+
+    def close(self) -> None:
+        """Complete what is under way, and release the memory."""
+        for slot in self._slots:
+            slot.complete()
+        self._slots.clear()
+        del self._compiled
+
+
+class _Slot:
+    """An inference request and what it is doing."""
+
+    def __init__(self, compiled: openvino.CompiledModel, model: OpenVinoModel) -> None:
+        self._request = compiled.create_infer_request()
+        self._description = model.description
+        self._last: Inference | None = None
+
+    def submit(self, frames: NDArray[np.uint8]) -> Inference:
+        self.complete()
+        try:
+            self._request.start_async({INPUT_NAME: frames}, share_inputs=False)
+        except RuntimeError as error:
+            raise self._failure(error) from error
+        self._last = Inference(self._wait)
+        return self._last
+
+    def complete(self) -> None:
+        if self._last is not None:
+            self._last.complete()
+
+    def _wait(self) -> NDArray[np.float32]:
+        try:
+            self._request.wait()
+        except RuntimeError as error:
+            raise self._failure(error) from error
+        return np.array(self._request.get_output_tensor(0).data, np.float32)
+
+    def _failure(self, error: RuntimeError) -> BackendError:
+        return BackendError(f"{self._description} failed: {_last_line(error)}")
+
+
+def _openvino() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise BackendError(NOT_INSTALLED) from error
+    return openvino
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Keep what protobuf prints about a damaged file off the terminal; the error that is raised says it."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+def _metadata(graph: Any) -> dict[str, str]:
+    """Read the contract out of the file's `metadata_props`, which OpenVINO keeps as run-time information."""
+    place = ["framework", METADATA_KEY]
+    return {METADATA_KEY: str(graph.get_rt_info(place).value)} if graph.has_rt_info(place) else {}
+
+
+def _check_graph(graph: Any, contract: Contract, path: Path) -> None:
+    """Compare the graph's own inputs and outputs with the contract that it carries."""
+    smallest, largest = contract.batch
+    batch = smallest if smallest == largest else -1
+    expected = {
+        INPUT_NAME: ("u8", (batch, *contract.size_hw, 3)),
+        OUTPUT_NAME: ("f32", (batch, *contract.map_size_hw)),
+    }
+    found = {
+        port.get_any_name(): (
+            port.get_element_type().to_string(),
+            tuple(side.get_length() if side.is_static else -1 for side in port.get_partial_shape()),
+        )
+        for port in (*graph.inputs, *graph.outputs)
+    }
+    if found != expected:
+        raise ContractError(f"{path} has {found}, its contract says {expected}. Make it with saliency-export")
+
+
+def _real_arithmetic(core: Any, precision: Precision, config: Mapping[str, str]) -> Arithmetic:
+    """What the configuration does to an fp16 model, seen by an example; int8 and fp32 are what they are."""
+    if precision != "fp16":
+        return precision
+    compiled = core.compile_model(core.read_model(ROUNDING_MODEL), "CPU", dict(config))
+    return arithmetic_of_fp16(lambda values: np.array(compiled([values])[0]))
+
+
+def _compiled(core: Any, graph: Any, config: Mapping[str, str], key: str) -> openvino.CompiledModel:
+    """Compile a graph, or take it from the user's cache, where an earlier run has put it.
+
+    OpenVINO's own cache (`CACHE_DIR`) loads a file with flipped bits without a word, and its maps are wrong.
+    Here a hash stands before the content: a file that is damaged is made again. So is one of another key.
+    """
+    digest = hashlib.sha256(f"{key} {sorted(config.items())}".encode()).hexdigest()
+    path = cache_folder() / "openvino" / f"{digest[:32]}.blob"
+    content = _read_checked(path)
+    if content is not None:
+        try:
+            return core.import_model(io.BytesIO(content), "CPU", dict(config))
+        except RuntimeError:  # of a build whose format differs though its version does not
+            pass
+    compiled = core.compile_model(graph, "CPU", dict(config))
+    content = compiled.export_model().getvalue()
+    try:
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(hashlib.sha256(content).hexdigest().encode() + content)
+    except OutputError:  # a cache that cannot be written costs the next start a moment
+        pass
+    return compiled
+
+
+def _read_checked(path: Path) -> bytes | None:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, content = content[:_HASH_CHARACTERS], content[_HASH_CHARACTERS:]
+    return content if hashlib.sha256(content).hexdigest().encode() == digest else None
+
+
+def _last_line(error: Exception) -> str:
+    """What is said last in OpenVINO's messages; before it stand its own source lines."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else "it does not say why"

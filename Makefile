@@ -18,6 +18,7 @@ API := $(patsubst tests/api/%.txt,.cache/api/%,$(wildcard tests/api/*.txt))
 
 BUNDLE := demo/deep_half
 OVERLAY := demo/overlay.mp4
+BENCHED := deep_half mlnet_small mlnet
 CLIP := calib/assets/big_buck_bunny.mp4
 
 .DEFAULT_GOAL := help
@@ -41,9 +42,14 @@ check: $(READY) $(VIEW) ## ruff and mypy strict
 	$(BIN)/ruff format --check .
 	MYPYPATH=.cache/view $(BIN)/mypy $(addprefix -p saliency_edge.,$(PACKAGES))
 
-bench: $(READY) $(BUNDLE)/manifest.json ## our pipeline beside its peers, on the same frames
-	$(BIN)/python tests/bench/peers.py $(BUNDLE) $(CLIP) --weights train/weights/deep_half.safetensors \
-		--markdown demo/peers.md --plot demo/peers.svg
+bench: $(READY) $(BENCHED:%=demo/bench/%/manifest.json) ## frames per second here by network, precision and runtime, ours and others
+	@for network in $(BENCHED); do \
+		$(BIN)/python tests/bench/peers.py demo/bench/$$network --clip $(CLIP) \
+			--json demo/bench/figures.json --markdown demo/bench.md > demo/bench/$$network.log || exit 1; \
+	done; cat demo/bench.md
+
+demo/bench/%/manifest.json: | $(READY)
+	$(BIN)/saliency-export --network $* --fp16 --int8 --engine none --output demo/bench/$* || test -s $@
 
 # From the last commit and with its dates: the same commit gives the same wheel, byte for byte.
 dist: $(TWINE) ## build dist/*.whl, to copy to a device or to publish, and the source archive, both checked by twine
@@ -83,9 +89,6 @@ lock: ## resolve the dependencies anew and write constraints.txt and constraints
 
 UV_COMPILE := .cache/uv/bin/uv pip compile -q --upgrade --universal --python-version 3.10 --generate-hashes \
 	--custom-compile-command "make lock"
-
-$(BUNDLE)/manifest.json:
-	$(MAKE) demo
 
 # mypy does not see setuptools' mapping of folders to import names: links show it the namespace.
 $(VIEW):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import platform
 import signal
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Literal, cast
 
-from ...runtime.backends.tensorrt.libraries import ERROR_SEVERITIES, MODULES, make_logger
+from ...runtime.backends.tensorrt.libraries import ERROR_SEVERITIES, MODULES, installation_remedy, make_logger
 from ...runtime.backends.tensorrt.receipt import TITLES, BuildOptions, BuiltFlavour
 from ...runtime.console import warn
 from ...runtime.errors import BackendError, UsageError
@@ -210,8 +209,7 @@ def load(flavour: BuiltFlavour) -> TensorRt:
         BackendError: it is not installed, cannot be loaded, or is too old.
     """
     name = MODULES[flavour][0]  # the lean runtime, which comes later, has no builder
-    command = tensorrt_installation(flavour)
-    remedy = f"Install it: {command}" if command else f"It does not exist for {platform.machine()}"
+    remedy = installation_remedy(flavour)
     try:
         trt = importlib.import_module(name)
     except ImportError as error:

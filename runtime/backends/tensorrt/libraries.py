@@ -7,6 +7,7 @@ The protocols have TensorRT's real names. A test compares each with `tensorrt_le
 from __future__ import annotations
 
 import importlib
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,7 @@ from types import ModuleType
 from typing import Protocol, cast
 
 from ...errors import BackendError
+from ...machine import tensorrt_installation
 from .cuda import MEMORY_REMEDY
 from .receipt import TITLES, BuiltFlavour
 
@@ -141,9 +143,13 @@ def find_runtime(flavour: BuiltFlavour) -> TensorRtRuntime:
             continue
         if hasattr(trt, "Runtime"):  # type stubs alone have none
             return _runtime(trt, flavour, lean="lean" in name)
-    raise BackendError(
-        f"{TITLES[flavour]} {problem}. Install it: pip install 'saliency-edge[{flavour}]'; a Jetson has it"
-    )
+    raise BackendError(f"{TITLES[flavour]} {problem}. {installation_remedy(flavour)}")
+
+
+def installation_remedy(flavour: BuiltFlavour) -> str:
+    """Sentence on how a TensorRT variant gets onto this machine."""
+    source = tensorrt_installation(flavour)
+    return f"Install it: {source}" if source else f"It does not exist for {platform.machine()}"
 
 
 def _runtime(trt: ModuleType, flavour: BuiltFlavour, *, lean: bool) -> TensorRtRuntime:

@@ -22,8 +22,9 @@ from saliency_edge.runtime.backends import select
 from saliency_edge.runtime.backends.backend import LoadOptions
 from saliency_edge.runtime.backends.records import RECORDS_NAME
 from saliency_edge.runtime.backends.select import load_model
-from saliency_edge.runtime.backends.tensorrt import tensorrt_backend
+from saliency_edge.runtime.backends.tensorrt import libraries, tensorrt_backend
 from saliency_edge.runtime.backends.tensorrt.receipt import read_receipt, receipt_path, write_receipt
+from saliency_edge.runtime.errors import BackendError
 from saliency_edge.runtime.machine import Machine
 from tensorrt_double import Context, Engine, Install
 from toy_models import SIZE_HW, noise, toy_contract, toy_map
@@ -241,3 +242,13 @@ def test_without_a_fault_the_check_passes(device: Device, capsys: pytest.Capture
 
     assert (ended.value.code, err) == (0, "")
     assert "passes, taken" in out
+
+
+def test_on_arm_a_missing_tensorrt_is_jetpacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    for name in ("tensorrt", "tensorrt_lean", "tensorrt_lean_bindings"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+    with pytest.raises(BackendError, match="/usr/bin/python3 -m venv --system-site-packages") as caught:
+        libraries.find_runtime.__wrapped__("tensorrt")  # past the cache
+    assert "pip" not in str(caught.value)

@@ -10,15 +10,17 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Annotated, TypedDict
 
 import cv2
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
-from ..runtime.artifact import read_json
 from ..runtime.contract import Contract
-from ..runtime.errors import ArtifactError, InputError
+from ..runtime.errors import InputError
 from ..runtime.fit import fit_frame, resize
+from ..runtime.records import Count, check_schema, read_json, to_record
 from ..runtime.video.images import is_image, read_image
 from ..runtime.video.sources import open_source
 
@@ -27,6 +29,20 @@ MAX_CLIP_FRAMES = 256
 """Maximum number of frames taken from one clip, spread over its length."""
 
 MANIFEST_SCHEMA = 1
+_REMEDY = "Make one: saliency-calib select SOURCE... --output frames.json"
+
+
+class _ManifestEntry(TypedDict):
+    """One frame as the list has it, by its path as seen from the list; the rest is for people."""
+
+    path: Annotated[str, Meta(min_length=1, pattern=r"^[^\0]*$")]
+    index: Count | None
+
+
+class _Manifest(TypedDict):
+    """What is read of a list of frames."""
+
+    frames: list[_ManifestEntry]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +134,10 @@ def _read_clip(path: Path, refs: Sequence[FrameRef]) -> Iterator[tuple[FrameRef,
 
 
 def _manifest_frames(path: Path) -> list[FrameRef]:
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("schema") != MANIFEST_SCHEMA or "frames" not in content:
-        raise ArtifactError(
-            f"{path} is no manifest of schema {MANIFEST_SCHEMA}. Make one: saliency-calib select"
-        )
-    return [FrameRef(path=path.parent / entry["path"], index=entry["index"]) for entry in content["frames"]]
+    what = "a list of frames"
+    content = check_schema(read_json(path, remedy=_REMEDY), MANIFEST_SCHEMA, str(path), what, remedy=_REMEDY)
+    file = to_record(content, _Manifest, str(path), remedy=_REMEDY, more_fields=True)
+    return [FrameRef(path=path.parent / entry["path"], index=entry["index"]) for entry in file["frames"]]
 
 
 SHIPPED_CLIP_FRAMES = 4

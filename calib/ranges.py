@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, get_args
 
-from ..runtime.artifact import read_json, write_json
+from msgspec import Meta
+
+from ..runtime.artifact import write_json
 from ..runtime.errors import ArtifactError, ContractError
+from ..runtime.records import Count, Side, check_schema, read_json, to_record
 from .graph import model_hash, size_hw_of_model, weights_hash
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ class TensorRange:
 
     minimum: float
     maximum: float
-    thresholds: Mapping[Observer, float]
+    thresholds: Mapping[Observer, Annotated[float, Meta(gt=0)]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +62,7 @@ class RangesKey:
 
     model_sha256: str
     weights_sha256: str
-    size_hw: tuple[int, int]
+    size_hw: tuple[Side, Side]
     frames_sha256: tuple[str, ...]
     method: str
     versions: Mapping[str, str]
@@ -82,6 +85,16 @@ class Change:
     frames: int
     tensor: str
     relative: float
+
+
+class _File(TypedDict):
+    """The file."""
+
+    schema: int
+    key: RangesKey
+    frames: Count
+    tensors: dict[str, TensorRange]
+    changes: tuple[Change, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,19 +139,20 @@ class ActivationRanges:
         Raises:
             ArtifactError: the file is missing, damaged, or of another version.
         """
-        content = read_json(path)
-        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-            raise ArtifactError(f"{path} holds no activation ranges of schema {SCHEMA}. {_REMEDY}")
-        try:
-            return cls(
-                key=_key_from(content["key"]),
-                frames=int(content["frames"]),
-                tensors={name: _range_from(values) for name, values in content["tensors"].items()},
-                changes=tuple(Change(**values) for values in content["changes"]),
-                origin=str(path),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ArtifactError(f"{path} is incomplete or damaged ({error!r}). {_REMEDY}") from error
+        content = check_schema(
+            read_json(path, remedy=_REMEDY), SCHEMA, str(path), "a file of activation ranges", remedy=_REMEDY
+        )
+        file = to_record(content, _File, str(path), remedy=_REMEDY)
+        for name, tensor in file["tensors"].items():
+            if missing := set(OBSERVERS).difference(tensor.thresholds):
+                raise ArtifactError(f"{path}: {name} has no threshold of {min(missing)}. {_REMEDY}")
+        return cls(
+            key=file["key"],
+            frames=file["frames"],
+            tensors=file["tensors"],
+            changes=file["changes"],
+            origin=str(path),
+        )
 
     def check(self, model: onnx.ModelProto, frames_sha256: Sequence[str] | None = None) -> None:
         """Check them against the graph that is to be quantised.
@@ -190,18 +204,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _rounded(item) for name, item in value.items()}
     return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
-
-
-def _key_from(values: Mapping[str, Any]) -> RangesKey:
-    height, width = values["size_hw"]
-    frames = tuple(str(digest) for digest in values["frames_sha256"])
-    return RangesKey(**{**values, "size_hw": (int(height), int(width)), "frames_sha256": frames})
-
-
-def _range_from(values: Mapping[str, Any]) -> TensorRange:
-    thresholds = {name: float(values["thresholds"][name]) for name in OBSERVERS}
-    if not all(threshold > 0 for threshold in thresholds.values()):
-        raise ValueError(f"thresholds {thresholds} are not all above 0")
-    return TensorRange(
-        minimum=float(values["minimum"]), maximum=float(values["maximum"]), thresholds=thresholds
-    )

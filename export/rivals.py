@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..runtime.artifact import read_json, write_json
+from ..runtime.artifact import write_json
 from ..runtime.bundle import MANIFEST_NAME
 from ..runtime.errors import BuildError
 from ..runtime.machine import find_gpu
+from ..runtime.records import read_json
 from .bundle import GOLDEN_NAME, file_entry, write_model
 from .tensorrt.build import EnginePlan, Say, build_all
 

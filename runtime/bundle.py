@@ -8,14 +8,46 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypedDict
 
-from .artifact import read_json, sha256_of
-from .contract import PRECISIONS, Precision
+from .artifact import sha256_of
+from .contract import PRECISIONS, Contract, Fit, Precision
 from .errors import ArtifactError, ContractError, UsageError
+from .records import Count, Side, check_schema, read_json, to_record
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA = 1
+
+
+class _FileEntry(TypedDict):
+    """A file of a bundle, as it stands in the manifest."""
+
+    file: str
+    sha256: str
+    bytes: Count
+
+
+class _Lineage(TypedDict, total=False):
+    """Where the models come from, as far as engines record it."""
+
+    weights_sha256: str
+    ranges_sha256: str
+
+
+class _ManifestOptional(TypedDict, total=False):
+    lineage: _Lineage
+
+
+class _Manifest(_ManifestOptional):
+    """What is read of manifest.json; the rest is for people."""
+
+    network: str
+    size_hw: tuple[Side, Side]
+    map_size_hw: tuple[Side, Side]
+    batch: tuple[Side, Side]
+    fit: Fit
+    models: dict[str, _FileEntry]
+    golden: _FileEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +135,20 @@ class Bundle:
         """
         return self._checked(self.golden, self._remedy("fp16"))
 
+    def check_contract(self, contract: Contract) -> None:
+        """Compare the manifest with the contract inside a model of the bundle, which is what runs.
+
+        Raises:
+            ContractError: they contradict one another.
+        """
+        for name in ("network", "size_hw", "map_size_hw", "batch", "fit"):
+            said, found = self.manifest[name], getattr(contract, name)
+            if (tuple(said) if isinstance(said, list) else said) != found:
+                raise ContractError(
+                    f"{self.path}: the manifest says {name} {said}, {contract.precision}.onnx says {found}. "
+                    f"{self._remedy(contract.precision)}"
+                )
+
     def close(self) -> None:
         """Remove the temporary folder of a zipped bundle."""
         if self.unpacked is not None:
@@ -119,22 +165,18 @@ class Bundle:
     @classmethod
     def _read(cls, folder: Path, path: Path, unpacked: tempfile.TemporaryDirectory[str] | None) -> Bundle:
         """Read the manifest in `folder`; `path` is what the user calls it."""
-        manifest = read_json(folder / MANIFEST_NAME)
-        if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-            found = manifest.get("schema") if isinstance(manifest, dict) else None
-            raise ArtifactError(
-                f"{path}: the manifest's schema is {found}, expected {SCHEMA}. "
-                "Export it again, or use the version of saliency-edge that made it"
-            )
-        try:
-            models = {
-                precision: _bundled(folder, manifest["models"][precision])
-                for precision in PRECISIONS
-                if precision in manifest["models"]
-            }
-            golden, network = _bundled(folder, manifest["golden"]), str(manifest["network"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"{path}: the manifest is incomplete ({error}). Export it again") from error
+        name = f"{path}: the manifest"
+        remedy = "Export it again, or use the version of saliency-edge that made it"
+        manifest = check_schema(
+            read_json(folder / MANIFEST_NAME, remedy="Export it again"), SCHEMA, name, "one", remedy=remedy
+        )
+        read = to_record(manifest, _Manifest, name, remedy="Export it again", more_fields=True)
+        models = {
+            precision: _bundled(folder, read["models"][precision], name)
+            for precision in PRECISIONS
+            if precision in read["models"]
+        }
+        golden, network = _bundled(folder, read["golden"], name), read["network"]
         if not models:
             raise ContractError(
                 f"{path} holds no model. Export it again: saliency-export --network {network}"
@@ -171,12 +213,12 @@ class Bundle:
         return f"Export it again: saliency-export{option} --network {self.network}"
 
 
-def _bundled(folder: Path, entry: Mapping[str, Any]) -> BundledFile:
+def _bundled(folder: Path, entry: _FileEntry, origin: str) -> BundledFile:
     """Read a file's entry; a name that leads out of the folder is refused."""
-    name = str(entry["file"])
-    if Path(name).name != name:
-        raise ValueError(f"{name!r} is no file name")
-    return BundledFile(path=folder / name, sha256=str(entry["sha256"]), size_bytes=int(entry["bytes"]))
+    name = entry["file"]
+    if Path(name).name != name or "\0" in name:
+        raise ArtifactError(f"{origin}: {name!r} is no file name. Export it again")
+    return BundledFile(path=folder / name, sha256=entry["sha256"], size_bytes=entry["bytes"])
 
 
 def _unpack(path: Path, target: Path) -> Path:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from .errors import ContractError
+from .records import Side, parse_json, to_record
 
 Precision = Literal["fp32", "fp16", "int8"]
 Arithmetic = Literal["fp32", "fp16", "bf16", "int8"]
@@ -40,9 +41,9 @@ class Contract:
 
     network: str
     precision: Precision
-    size_hw: tuple[int, int]
-    map_size_hw: tuple[int, int]
-    batch: tuple[int, int]
+    size_hw: tuple[Side, Side]
+    map_size_hw: tuple[Side, Side]
+    batch: tuple[Side, Side]
     fit: Fit
     weights_sha256: str
 
@@ -51,7 +52,7 @@ class Contract:
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], origin: str) -> Contract:
+    def from_mapping(cls, values: Any, origin: str) -> Contract:
         """Read a contract from parsed JSON.
 
         Args:
@@ -61,15 +62,11 @@ class Contract:
         Raises:
             ContractError: fields are missing, unknown or of a wrong kind.
         """
-        names = {field.name for field in fields(cls)}
-        if set(values) != names:
-            differing = ", ".join(sorted(names.symmetric_difference(values)))
-            raise ContractError(f"{origin}: contract fields differ ({differing}). Export it again")
-        pairs = {name: _pair(values[name], name, origin) for name in ("size_hw", "map_size_hw", "batch")}
-        if values["precision"] not in PRECISIONS or values["fit"] not in get_args(Fit):
-            found = f"precision {values['precision']!r}, fit {values['fit']!r}"
-            raise ContractError(f"{origin}: {found} is unknown to this version. Export it again")
-        return cls(**{**values, **pairs})
+        name = f"{origin}: the contract"
+        contract = to_record(values, cls, name, remedy="Export it again", error=ContractError)
+        if contract.batch[0] > contract.batch[1]:
+            raise ContractError(f"{name}: batch {list(contract.batch)} is no range. Export it again")
+        return contract
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], origin: str) -> Contract:
@@ -80,15 +77,5 @@ class Contract:
         """
         if METADATA_KEY not in metadata:
             raise ContractError(f"{origin} carries no saliency contract. Make it with saliency-export")
-        try:
-            values = json.loads(metadata[METADATA_KEY])
-        except ValueError as error:
-            raise ContractError(f"{origin}: the contract is not JSON ({error}). Export it again") from error
+        values = parse_json(metadata[METADATA_KEY], f"{origin}: the contract", error=ContractError)
         return cls.from_mapping(values, origin)
-
-
-def _pair(value: Any, name: str, origin: str) -> tuple[int, int]:
-    """Check a pair of positive integers, as JSON's list or Python's tuple."""
-    if len(value) != 2 or not all(isinstance(item, int) and item > 0 for item in value):
-        raise ContractError(f"{origin}: {name} is {value!r}, expected two positive integers. Export it again")
-    return int(value[0]), int(value[1])

@@ -16,6 +16,16 @@ Commands print the message without a traceback and exit with code 1: see `consol
 
 from __future__ import annotations
 
+_LONGEST_REASON = 300
+
+
+def reason_of(error: BaseException) -> str:
+    """What another library's exception says, in one line of at most 300 characters; its kind if nothing."""
+    text = " ".join("".join(char if char.isprintable() else " " for char in str(error)).split())
+    if not text:
+        return type(error).__name__
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
+
 
 class SaliencyError(Exception):
     """Base of all errors that are the user's to mend; its text says how."""

@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
 from ..runtime.artifact import atomic_file, refuse_pickle, sha256_of
-from ..runtime.errors import ArtifactError, ContractError, UsageError
+from ..runtime.errors import ArtifactError, ContractError, UsageError, reason_of
+from ..runtime.records import parse_json, to_record
 from .networks import Network, NetworkConfig, find_network
 from .networks.saliency_network import SaliencyNetwork
 
@@ -128,23 +129,40 @@ def load_weights(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], or
     model.load_state_dict({name: tensors[name].to(expected[name].dtype) for name in expected})
 
 
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
+def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read all tensors and the metadata of a safetensors file.
 
-    if not path.is_file():
-        raise ArtifactError(f"{path}: no such checkpoint. Give a .safetensors file that saliency-train wrote")
-    refuse_pickle(path)
+    Raises:
+        ArtifactError: it cannot be read, or is damaged.
+    """
+    from safetensors import safe_open
+
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 (not a dict)
+    except Exception as error:  # SafetensorError, and what torch raises where the header lies
         raise ArtifactError(
-            f"{path} is no safetensors file, or it is damaged ({error}). Get it again"
+            f"{path} is no safetensors file, or it is damaged ({reason_of(error)}). Get it again"
         ) from error
+
+
+class _Header(TypedDict):
+    """What stands in the file's header under `HEADER_KEY`."""
+
+    network: dict[str, Any]
+    record: dict[str, Any]
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], _Header]:
+    if not path.is_file():
+        raise ArtifactError(f"{path}: no such checkpoint. Give a .safetensors file that saliency-train wrote")
+    refuse_pickle(path)
+    tensors, metadata = read_safetensors(path)
     if HEADER_KEY not in metadata:
         raise ContractError(f"{path} was not written by saliency-train: its header names no network")
-    return tensors, json.loads(metadata[HEADER_KEY])
+    name = f"{path}: the header"
+    return tensors, to_record(parse_json(metadata[HEADER_KEY], name), _Header, name, remedy="Get it again")
 
 
 def _as_network(found: NetworkConfig, name: str, path: Path) -> NetworkConfig:

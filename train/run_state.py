@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 
 from ..runtime.artifact import atomic_file
-from ..runtime.errors import TrainingError
-from .checkpoint import load_weights
+from ..runtime.errors import ArtifactError, TrainingError
+from ..runtime.records import Count, parse_json, to_record
+from .checkpoint import load_weights, read_safetensors
 from .networks.saliency_network import SaliencyNetwork
 from .validate import Validation
 
@@ -34,12 +35,19 @@ class RunState:
         history: all validations.
     """
 
-    step: int = 0
+    step: Count = 0
     best: Validation | None = None
-    best_step: int = 0
-    stale: int = 0
+    best_step: Count = 0
+    stale: Count = 0
     plateau_factor: float = 1.0
     history: tuple[Mapping[str, float], ...] = ()
+
+
+class _Header(TypedDict):
+    """What stands in the file's header."""
+
+    state: RunState
+    config: dict[str, Any]
 
 
 def save_state(
@@ -76,23 +84,26 @@ def load_state(
         Where the run stands; None where the folder holds no run.
 
     Raises:
-        TrainingError: the folder holds a run with another configuration.
+        TrainingError: the folder holds a run with another configuration, or a damaged one.
     """
-    from safetensors import safe_open
-
     path = folder / STATE_FILE
     if not path.exists():
         return None
-    with safe_open(path, framework="pt") as file:
-        header = json.loads(file.metadata()["run"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    remedy = "Choose another --output, or remove it to begin from the start"
+    try:
+        tensors, metadata = read_safetensors(path)
+        name = f"{path}: the header"
+        header = to_record(parse_json(metadata.get("run", "null"), name), _Header, name)
+    except ArtifactError as error:
+        raise TrainingError(f"{error}. {remedy}") from error
     _refuse_other_run(path, header["config"], _config_json(network, config))
     load_weights(network, _under(tensors, "network."), str(path))
     load_weights(averaged, _under(tensors, "averaged."), str(path))
-    _load_moments(optimiser, _under(tensors, "optimiser."))
-    values = header["state"]
-    best = Validation(**values["best"]) if values["best"] else None
-    return RunState(**{**values, "best": best, "history": tuple(values["history"])})
+    try:
+        _load_moments(optimiser, _under(tensors, "optimiser."))
+    except (ValueError, KeyError, IndexError) as error:
+        raise TrainingError(f"{path}: the optimiser's moments do not fit ({error}). {remedy}") from error
+    return header["state"]
 
 
 def _config_json(network: SaliencyNetwork, config: FitConfig) -> dict[str, Any]:

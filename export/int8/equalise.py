@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...runtime.records import parse_json, to_record
 from .layers import sizes_of
 
 if TYPE_CHECKING:
@@ -123,8 +124,8 @@ def equalised(model: onnx.ModelProto, links: Sequence[Link], octaves: Octaves) -
 def octaves_of(model: onnx.ModelProto) -> Octaves:
     """Read by how much a graph's channels were enlarged; nothing where they were not."""
     texts = (item.value for item in model.metadata_props if item.key == EQUALISED_KEY)
-    found: Octaves = json.loads(next(texts, "{}"))
-    return found
+    name = f"the graph's metadata {EQUALISED_KEY}"
+    return to_record(parse_json(next(texts, "{}"), name), dict[str, list[int]], name)
 
 
 def _reads(value: ir.Value, first: int) -> list[tuple[ir.Node, ir.Value, int]]:

@@ -6,11 +6,20 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ...runtime.artifact import write_json
+from ...runtime.errors import ArtifactError
+from ...runtime.records import read_json, to_record
 
 Values = dict[str, Any]
+
+
+class _File(TypedDict):
+    """The file."""
+
+    key: str
+    values: dict[str, Values]
 
 
 class SearchCache:
@@ -51,7 +60,7 @@ class SearchCache:
     def _read(self) -> dict[str, Values]:
         """Read what fits; a damaged file counts for nothing, as it only saves time."""
         try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-            return dict(content["values"]) if content["key"] == self._key else {}
-        except (OSError, ValueError, KeyError, TypeError):
+            content = to_record(read_json(self._path), _File, str(self._path))
+        except ArtifactError:
             return {}
+        return content["values"] if content["key"] == self._key else {}

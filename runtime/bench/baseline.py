@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
-from ..artifact import read_json, write_json
+from ..artifact import write_json
 from ..errors import ArtifactError
+from ..records import Side, check_schema, read_json, to_record
 from .accuracy import GoldenDifference, MapSample
 from .host import MACHINE_KIND
 from .measure import BenchResult, ModelResult
@@ -23,6 +25,7 @@ from .statistics import Interval, change_interval
 from .timing import CPU, FRAME
 
 SCHEMA = 1
+_MAX_REPEATS = 10_000_000
 _REMEDY = "Make it again: saliency-bench MODEL... --save"
 
 Verdict = Literal["ok", "worse", "better", "unsure", "not held"]
@@ -38,6 +41,38 @@ _GOLDEN_GROWTH = 1.25
 _DATA_MOVEMENT = frozenset({"Cast", "Concat", "Identity", "Pad", "Reshape", "Slice", "Transpose"})
 """Operators that compute nothing: one more is a cost without a use. Q/DQ nodes put a layer into int8."""
 _NAMES = {FRAME: "the whole frame", CPU: "the processor's work for a frame"}
+
+
+class _SampleEntry(TypedDict):
+    """Some cells of a map: whole numbers in one line."""
+
+    map_hw: tuple[Side, Side]
+    levels: str
+
+
+class _ModelEntry(TypedDict):
+    """A model as it stands in the file; numbers that are many are words of one line."""
+
+    engine: str
+    repeats: Annotated[int, Meta(ge=1, le=_MAX_REPEATS)]
+    ratios: dict[str, str]
+    latency_ms: dict[str, float]
+    start_up_ratios: str | None
+    peak_rss_mb: float | None
+    allocated_bytes: dict[str, int]
+    macs: int | None
+    operators: dict[str, int]
+    golden: GoldenDifference | None
+    samples: dict[str, _SampleEntry]
+
+
+class _File(TypedDict):
+    """The file."""
+
+    schema: int
+    machine: dict[str, Any]
+    base_install_mb: float
+    models: dict[str, _ModelEntry]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,18 +147,20 @@ def read_baseline(path: Path) -> Baseline:
     Raises:
         ArtifactError: the file is missing or is none.
     """
-    document = read_json(path)
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA or "models" not in document:
-        raise ArtifactError(f"{path} is no baseline of this version. {_REMEDY} {path}")
+    remedy = f"{_REMEDY} {path}"
+    document = check_schema(
+        read_json(path, remedy=remedy), SCHEMA, str(path), "a baseline of saliency-bench", remedy=remedy
+    )
+    file = to_record(document, _File, str(path), remedy=remedy)
     try:
         return Baseline(
             path=path,
-            machine=document["machine"],
-            models={name: _parse_model(values) for name, values in document["models"].items()},
-            base_install_mb=float(document["base_install_mb"]),
+            machine=file["machine"],
+            models={name: _parse_model(values) for name, values in file["models"].items()},
+            base_install_mb=file["base_install_mb"],
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(f"{path} is damaged: {error!r}. {_REMEDY} {path}") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} is damaged: {error}. {remedy}") from error
 
 
 def _model_json(model: ModelResult) -> dict[str, Any]:
@@ -156,13 +193,16 @@ def _join_numbers(values: Sequence[float]) -> str:
 
 
 def _split_numbers(line: str) -> NDArray[np.float64]:
-    return np.array([float(word) for word in line.split()])
+    numbers = np.array([float(word) for word in line.split()])
+    if not (np.isfinite(numbers) & (numbers > 0)).all() or not len(numbers):
+        raise ValueError(f"{line[:40]!r} is no line of numbers above 0")
+    return numbers
 
 
-def _parse_model(values: Mapping[str, Any]) -> BaselineModel:
-    start_ups, golden = values["start_up_ratios"], values["golden"]
+def _parse_model(values: _ModelEntry) -> BaselineModel:
+    start_ups = values["start_up_ratios"]
     return BaselineModel(
-        repeats=int(values["repeats"]),
+        repeats=values["repeats"],
         ratios={stage: _split_numbers(ratios) for stage, ratios in values["ratios"].items()},
         latency_ms=values["latency_ms"],
         start_up_ratios=None if start_ups is None else _split_numbers(start_ups),
@@ -170,16 +210,13 @@ def _parse_model(values: Mapping[str, Any]) -> BaselineModel:
         allocated_bytes=values["allocated_bytes"],
         macs=values["macs"],
         operators=values["operators"],
-        golden=GoldenDifference(**golden) if golden else None,
+        golden=values["golden"],
         samples={name: _parse_sample(sample) for name, sample in values["samples"].items()},
     )
 
 
-def _parse_sample(values: Mapping[str, Any]) -> MapSample:
-    height, width = values["map_hw"]
-    return MapSample(
-        map_hw=(int(height), int(width)), levels=tuple(int(level) for level in values["levels"].split())
-    )
+def _parse_sample(values: _SampleEntry) -> MapSample:
+    return MapSample(map_hw=values["map_hw"], levels=tuple(int(level) for level in values["levels"].split()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,6 +386,8 @@ def _map_sample(model: ModelResult, name: str, then: MapSample, now: MapSample, 
             f"{height}x{width}" for height, width in (now.map_hw, then.map_hw)
         )
         return _comparison(model, figure, "worse", f"the {figure} has {shapes}: look at fit and crop")
+    if len(then.levels) != len(now.levels):
+        return _comparison(model, figure, "not held", f"the baseline has {len(then.levels)} cells of the {figure}")
     difference = now.largest_difference(then)
     verdict: Verdict = "ok" if difference <= allowed else "worse"
     where = "" if verdict == "ok" else ": where golden maps are right, look at fit and crop"

@@ -14,12 +14,15 @@ name and whose object is a `Network`. The project's own four are added in the sa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from msgspec import Meta
 
 from ...runtime.contract import Fit
 from ...runtime.errors import ContractError, UsageError
+from ...runtime.records import Side, to_record
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,6 +32,8 @@ GROUP = "saliency_edge.networks"
 
 ChannelOrder = Literal["bgr", "rgb"]
 NetworkOutput = Literal["logits", "log_density", "density", "saliency", "affine"]
+
+_Std: TypeAlias = Annotated[float, Meta(gt=0)]
 
 _OWN = ("deep_half", "deep_full", "mlnet", "mlnet_small")
 
@@ -54,11 +59,11 @@ class NetworkConfig:
     """
 
     name: str
-    size_hw: tuple[int, int]
+    size_hw: tuple[Side, Side]
     fit: Fit
     channel_order: ChannelOrder = "bgr"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    std: tuple[_Std, _Std, _Std] = (1.0, 1.0, 1.0)
     output: NetworkOutput
     output_mean: float = 0.0
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -68,7 +73,7 @@ class NetworkConfig:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], origin: str) -> NetworkConfig:
+    def from_json(cls, values: dict[str, Any], origin: str) -> NetworkConfig:
         """Read what `to_json` gave, or what versions up to 0.5 wrote.
 
         Raises:
@@ -76,18 +81,8 @@ class NetworkConfig:
         """
         if "architecture" in values:
             values = _from_version_0_5(values, origin)
-        names = {field.name for field in fields(cls)}
-        if set(values) != names:
-            differing = ", ".join(sorted(names.symmetric_difference(values)))
-            raise ContractError(f"{origin}: configuration fields differ ({differing}). Train it again")
-        known = {"fit": Fit, "channel_order": ChannelOrder, "output": NetworkOutput}
-        unknown = [
-            f"{name} {values[name]!r}" for name, kind in known.items() if values[name] not in get_args(kind)
-        ]
-        if unknown:
-            raise ContractError(f"{origin}: {', '.join(unknown)} is unknown to this version. Train it again")
-        tuples = {name: tuple(values[name]) for name in ("size_hw", "mean", "std")}
-        return cls(**{**values, **tuples})
+        name = f"{origin}: the network's configuration"
+        return to_record(values, cls, name, remedy="Train it again", error=ContractError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

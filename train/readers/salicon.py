@@ -11,15 +11,15 @@ they are (row, column), as SALICON's own API reads them; in the .mat files (x, y
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.errors import InputError
+from ...runtime.records import Side, read_foreign
 from ..samples import Fixations
 from .located import join_subjects
 from .matlab import load_variable
@@ -78,18 +78,38 @@ def _gaze(path: Path) -> Fixations:
     return join_subjects(points)
 
 
+class _Image(TypedDict):
+    """A photograph, of which the size is that of the stimulus."""
+
+    id: int
+    file_name: str
+    height: Side
+    width: Side
+
+
+class _Annotation(TypedDict):
+    """One subject's fixations of a photograph, (row, column) from 1."""
+
+    image_id: int
+    fixations: list[tuple[float, float]]
+
+
+class _File(TypedDict):
+    """What is read of the file."""
+
+    images: list[_Image]
+    annotations: list[_Annotation]
+
+
 class _Annotations:
     """SALICON's JSON file, parsed: pictures and fixations are tied by an identity number."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            self._images: dict[int, dict[str, Any]] = {image["id"]: image for image in values["images"]}
-            self._points: dict[int, list[NDArray[np.float64]]] = defaultdict(list)
-            for annotation in values["annotations"]:
-                self._points[annotation["image_id"]].append(_xy(annotation["fixations"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is not SALICON's JSON: {error!r}") from error
+        values = read_foreign(path, _File, what="SALICON's JSON", error=InputError)
+        self._images = {image["id"]: image for image in values["images"]}
+        self._points: dict[int, list[NDArray[np.float64]]] = defaultdict(list)
+        for annotation in values["annotations"]:
+            self._points[annotation["image_id"]].append(_xy(annotation["fixations"]))
 
     def fixations(self) -> dict[str, Fixations]:
         """Fixations by the photograph's file name without suffix; each annotation is one subject."""
@@ -106,9 +126,9 @@ def _by_photo(by_stem: dict[str, Item], photos: dict[str, Path]) -> dict[str, It
     return {names.get(stem, stem): item for stem, item in by_stem.items()}
 
 
-def _stem(image: dict[str, Any]) -> str:
+def _stem(image: _Image) -> str:
     return PurePosixPath(image["file_name"]).stem
 
 
-def _xy(rows_columns: list[list[int]]) -> NDArray[np.float64]:
+def _xy(rows_columns: list[tuple[float, float]]) -> NDArray[np.float64]:
     return np.asarray(rows_columns, np.float64).reshape(-1, 2)[:, ::-1] - 1

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from ...artifact import read_json, sha256_of, write_json
+from ...artifact import sha256_of, write_json
 from ...bundle import MANIFEST_NAME
 from ...contract import Contract, Precision
 from ...errors import ArtifactError, BackendError, ContractError
 from ...machine import Gpu, Machine
+from ...records import Count, check_schema, read_json, to_record
 
 UNKNOWN = "unknown"
 """Datatype of a tensor that TensorRT does not tell: `N/A due to dynamic shapes`."""
@@ -94,19 +95,19 @@ class GoldenRecord:
         gpu: that the engine ran on.
         driver: of that GPU; another driver asks for another check.
         frames: how many there were.
-        max_abs: largest absolute difference of a cell.
+        max_abs: largest absolute difference of a cell; None where a map is not all numbers.
         cc: smallest correlation.
-        kldiv: largest Kullback-Leibler divergence from PyTorch's map, in nats.
+        kldiv: largest Kullback-Leibler divergence from PyTorch's map, in nats; None likewise.
         latency_ms: median of one inference, from a frame in host memory to its map there.
         kept: whether all frames lie within the tolerance.
     """
 
     gpu: str
     driver: str
-    frames: int
-    max_abs: float
+    frames: Count
+    max_abs: float | None
     cc: float
-    kldiv: float
+    kldiv: float | None
     latency_ms: float
     kept: bool
 
@@ -180,7 +181,7 @@ class Receipt:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], origin: str) -> Receipt:
+    def from_json(cls, values: Any, origin: str) -> Receipt:
         """Read a receipt from parsed JSON.
 
         Args:
@@ -190,21 +191,8 @@ class Receipt:
         Raises:
             ArtifactError: fields are missing, unknown or of a wrong kind.
         """
-        names = {field.name for field in fields(cls)}
-        if set(values) != names or values["schema"] != SCHEMA:
-            differing = ", ".join(sorted(names.symmetric_difference(values))) or f"schema {values['schema']}"
-            raise ArtifactError(f"{origin} is of another version of saliency-edge ({differing})")
-        try:
-            parts = {
-                "contract": Contract.from_mapping(values["contract"], origin),
-                "targets": tuple(values["targets"]),
-                "options": BuildOptions(**values["options"]),
-                "layers": tuple(map(_layer, values["layers"])),
-                "golden": None if values["golden"] is None else GoldenRecord(**values["golden"]),
-            }
-        except (TypeError, KeyError) as error:
-            raise ArtifactError(f"{origin} is no receipt of an engine ({error})") from error
-        return cls(**{**values, **parts})
+        values = check_schema(values, SCHEMA, origin, "a receipt of an engine")
+        return to_record(values, cls, origin)
 
 
 def receipt_path(engine: Path) -> Path:
@@ -221,10 +209,7 @@ def read_receipt(engine: Path) -> Receipt:
     path = receipt_path(engine)
     if not path.is_file():
         raise ArtifactError(f"{engine} has no {path.name} beside it")
-    values = read_json(path)
-    if not isinstance(values, dict):
-        raise ArtifactError(f"{path} is no receipt of an engine")
-    return Receipt.from_json(values, str(path))
+    return Receipt.from_json(read_json(path), str(path))
 
 
 def write_receipt(engine: Path, receipt: Receipt) -> None:
@@ -234,11 +219,6 @@ def write_receipt(engine: Path, receipt: Receipt) -> None:
         OutputError: the folder is missing, read-only or full.
     """
     write_json(receipt_path(engine), receipt.to_json())
-
-
-def _layer(values: Mapping[str, Any]) -> Layer:
-    names = ("onnx_nodes", "inputs", "outputs")
-    return Layer(**{**values, **{name: tuple(values[name]) for name in names}})
 
 
 _AMPERE = (8, 0)

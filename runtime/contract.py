@@ -47,6 +47,15 @@ class Contract:
     fit: Fit
     weights_sha256: str
 
+    def __post_init__(self) -> None:
+        """Check what types cannot.
+
+        Raises:
+            ValueError: the smallest batch is larger than the largest.
+        """
+        if self.batch[0] > self.batch[1]:
+            raise ValueError(f"batch {list(self.batch)} is no range from smallest to largest")
+
     def to_json(self) -> str:
         """Give the contract as one line of JSON, keys sorted."""
         return json.dumps(asdict(self), sort_keys=True)
@@ -63,10 +72,7 @@ class Contract:
             ContractError: fields are missing, unknown or of a wrong kind.
         """
         name = f"{origin}: the contract"
-        contract = to_record(values, cls, name, remedy="Export it again", error=ContractError)
-        if contract.batch[0] > contract.batch[1]:
-            raise ContractError(f"{name}: batch {list(contract.batch)} is no range. Export it again")
-        return contract
+        return to_record(values, cls, name, remedy="Export it again", error=ContractError)
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], origin: str) -> Contract:

@@ -229,6 +229,7 @@ def _unknown_field(found: Any, known: Any, place: str = "") -> str | None:
 def _in_words(message: str) -> str:
     """Turn msgspec's message into ours: the place first, without its marks."""
     text, _, place = message.replace("`", "").partition(" - at ")
+    text = text.replace("Object missing required field", "missing field")
     text = re.sub(r"^([A-Z])(?=[a-z])", lambda first: first[1].lower(), text)
     place = place.removeprefix("$").removeprefix(".")
     return f"{place}: {text}" if place else text

@@ -98,11 +98,17 @@ def test_other_versions_of_libraries_pass(ranges: ActivationRanges, model: Calib
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda content: content.pop("key"), "incomplete or damaged"),
-        (lambda content: content.update(schema=0), "no activation ranges of schema 1"),
-        (lambda content: content["tensors"]["conv2.relu"]["thresholds"].pop("mse"), "incomplete or damaged"),
-        (lambda content: content["tensors"]["conv2.relu"]["thresholds"].update(mse=0), "not all above 0"),
-        (lambda content: content["key"].update(colour="blue"), "incomplete or damaged"),
+        (lambda content: content.pop("key"), "missing field key"),
+        (lambda content: content.update(schema=0), "of this version: schema is 0, expected 1"),
+        (
+            lambda content: content["tensors"]["conv2.relu"]["thresholds"].pop("mse"),
+            "conv2.relu has no threshold of mse",
+        ),
+        (
+            lambda content: content["tensors"]["conv2.relu"]["thresholds"].update(mse=0),
+            r"tensors\[\.\.\.\].thresholds\[\.\.\.\]: expected float > 0",
+        ),
+        (lambda content: content["key"].update(colour="blue"), r"unknown field key\.colour"),
     ],
     ids=["no_key", "schema", "no_observer", "zero", "unknown_field"],
 )

@@ -166,7 +166,7 @@ def test_what_holds_no_frames_is_refused(tmp_path: Path) -> None:
         find_frames([str(tmp_path / "note.txt")])
     with pytest.raises(InputError, match="no images and no clips"):
         find_frames([str(tmp_path / "missing")])
-    with pytest.raises(ArtifactError, match="no manifest of schema 1"):
+    with pytest.raises(ArtifactError, match="not a list of frames of this version"):
         find_frames([str(tmp_path / "list.json")])
 
 

@@ -77,9 +77,12 @@ def test_damaged_model_is_refused(folder: Path, damage: Callable[[Path], None], 
     ("edit", "message"),
     [
         (lambda manifest: manifest.update(schema=2), "schema is 2, expected 1"),
-        (lambda manifest: manifest.pop("models"), "manifest is incomplete.*models"),
+        (lambda manifest: manifest.pop("models"), "the manifest: missing field models"),
         (lambda manifest: manifest.update(models={}), "holds no model"),
-        (lambda manifest: manifest["models"]["fp16"].pop("sha256"), "manifest is incomplete.*sha256"),
+        (
+            lambda manifest: manifest["models"]["fp16"].pop("sha256"),
+            "the manifest: models.*missing field sha256",
+        ),
         (lambda manifest: manifest["models"]["fp16"].update(file="../x.onnx"), "is no file name"),
     ],
 )

@@ -100,7 +100,7 @@ def engine_of_another_version(path: Path) -> None:
             "toy.engine",
             engine_of_another_version,
             ArtifactError,
-            "of another version of saliency-edge .* Rebuild it: saliency-export",
+            "not a receipt of an engine of this version: .* Rebuild it: saliency-export",
         ),
         (
             "toy.tflite",

@@ -117,7 +117,7 @@ FAULTS: dict[str, tuple[Callable[[Device], object], str]] = {
     "receipt cut off": (lambda device: device.receipt_is('{"sha256":'), "receipt.json is not JSON"),
     "receipt of another schema": (
         lambda device: device.receipt_says(schema=1),
-        "is of another version of saliency-edge (schema 1). Rebuild it",
+        "of this version: schema is 1, expected 2. Rebuild it",
     ),
     "another version": (
         lambda device: device.receipt_says(version="10.13.2"),

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, TypedDict
 
 from .artifact import sha256_of
-from .contract import PRECISIONS, Contract, Fit, Precision
+from .contract import PRECISIONS, Fit, Precision
 from .errors import ArtifactError, ContractError, UsageError
 from .records import Count, Side, check_schema, read_json, to_record
 
@@ -134,20 +134,6 @@ class Bundle:
             ArtifactError: the file is missing or damaged.
         """
         return self._checked(self.golden, self._remedy("fp16"))
-
-    def check_contract(self, contract: Contract) -> None:
-        """Compare the manifest with the contract inside a model of the bundle, which is what runs.
-
-        Raises:
-            ContractError: they contradict one another.
-        """
-        for name in ("network", "size_hw", "map_size_hw", "batch", "fit"):
-            said, found = self.manifest[name], getattr(contract, name)
-            if (tuple(said) if isinstance(said, list) else said) != found:
-                raise ContractError(
-                    f"{self.path}: the manifest says {name} {said}, {contract.precision}.onnx says {found}. "
-                    f"{self._remedy(contract.precision)}"
-                )
 
     def close(self) -> None:
         """Remove the temporary folder of a zipped bundle."""

@@ -387,7 +387,9 @@ def _map_sample(model: ModelResult, name: str, then: MapSample, now: MapSample, 
         )
         return _comparison(model, figure, "worse", f"the {figure} has {shapes}: look at fit and crop")
     if len(then.levels) != len(now.levels):
-        return _comparison(model, figure, "not held", f"the baseline has {len(then.levels)} cells of the {figure}")
+        return _comparison(
+            model, figure, "not held", f"the baseline has {len(then.levels)} cells of the {figure}"
+        )
     difference = now.largest_difference(then)
     verdict: Verdict = "ok" if difference <= allowed else "worse"
     where = "" if verdict == "ok" else ": where golden maps are right, look at fit and crop"

@@ -140,5 +140,5 @@ def test_a_damaged_baseline_is_refused(bundle: Path, baseline: Path, tmp_path: P
     done = bench(bundle, *SHORT, "--check", other)
 
     assert done.returncode == 1
-    assert f"{other} is damaged" in done.stderr
+    assert f"{other}: models[...].ratios: expected object, got str" in done.stderr
     assert "Make it again: saliency-bench MODEL... --save" in done.stderr

@@ -10,14 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal, TypedDict
 
-from ..artifact import read_json, write_json
+from msgspec import Meta
+
+from ..artifact import write_json
 from ..errors import ArtifactError, OutputError
 from ..machine import cache_folder
 from ..parity import TOLERANCES, GoldenReport
+from ..records import check_schema, read_json, to_record
 from .backend import Candidate, ModelSource
 
 RECORDS_NAME = "proofs.json"
@@ -46,7 +49,7 @@ class Proof:
     key: str
     label: str
     verdict: Verdict
-    latency_ms: float
+    latency_ms: Annotated[float, Meta(gt=0)]
     max_abs: float | None = None
     cc: float | None = None
     kldiv: float | None = None
@@ -65,6 +68,13 @@ class Proof:
             kldiv=_rounded(report.kldiv),
             problem=report.problem,
         )
+
+
+class _File(TypedDict):
+    """The file."""
+
+    schema: int
+    proofs: list[Proof]
 
 
 def key_of(candidate: Candidate, source: ModelSource) -> str | None:
@@ -139,31 +149,13 @@ def _places(source: ModelSource) -> list[Path]:
 
 
 def _read(path: Path) -> dict[str, Proof]:
+    """Read a file of proofs strictly: half of one proves nothing."""
     try:
-        values = read_json(path)
-        if values["schema"] != _SCHEMA:
-            return {}
-        proofs = [_proof(entry) for entry in values["proofs"]]
-    except (ArtifactError, KeyError, TypeError, ValueError, RecursionError):
+        values = check_schema(read_json(path), _SCHEMA, str(path), "a file of proofs")
+        proofs = to_record(values, _File, str(path))["proofs"]
+    except ArtifactError:
         return {}
     return {proof.key: proof for proof in proofs}
-
-
-def _proof(values: Mapping[str, Any]) -> Proof:
-    """Read a proof strictly: half of one proves nothing.
-
-    Raises:
-        TypeError, ValueError: it is none.
-    """
-    if set(values) != {field.name for field in fields(Proof)} or values["verdict"] not in get_args(Verdict):
-        raise ValueError("no proof")
-    numbers = [values[name] for name in ("latency_ms", "max_abs", "cc", "kldiv")]
-    texts = [values[name] for name in ("key", "label", "problem")]
-    well_formed = all(number is None or isinstance(number, int | float) for number in numbers)
-    well_formed &= all(text is None or isinstance(text, str) for text in texts)
-    if not well_formed or not values["latency_ms"] or values["key"] is None:
-        raise ValueError("no proof")
-    return Proof(**values)
 
 
 def _rounded(value: float) -> float | None:

@@ -66,6 +66,7 @@ class TorchBackend:
                 },
                 tier=REFERENCE_TIER,
                 problem=problem,
+                expected=source.file is not None,
             )
         ]
 

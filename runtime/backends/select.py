@@ -433,9 +433,14 @@ class CheckReport:
         Raises:
             ParityError: nothing passes, or something is refused where `strict` forbids it.
         """
-        refused = [row for row in self.rows if not row.passed and (row.expected or self.chosen is None)]
-        if refused and (self.strict or self.chosen is None):
-            raise ParityError(str(refused[0].problem))
+        refused = [row for row in self.rows if not row.passed]
+        expected = [row for row in refused if row.expected]
+        if self.chosen is not None and not (self.strict and expected):
+            return
+        measured = [row for row in expected if row.report is not None]
+        shown = measured[:1] or expected or [row for row in refused if row.tier == CPU_TIER] or refused
+        reasons = list(dict.fromkeys(str(row.problem) for row in shown))
+        raise ParityError("; ".join(reasons[:_MOST_NAMED]))
 
     def to_json(self) -> dict[str, Any]:
         """Convert to plain JSON values."""

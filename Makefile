@@ -30,8 +30,8 @@ help: ## list the targets
 
 demo: $(READY) ## export to fp16 ONNX and a TensorRT-RTX engine, then overlay a real clip with its saliency
 	@mkdir -p demo
-	$(BIN)/saliency-export --fp16 --engine auto --output $(BUNDLE)
-	$(BIN)/saliency-run $(BUNDLE) $(CLIP) --precision fp16 --output $(OVERLAY) --json demo/report.json
+	$(BIN)/saliency-export --fp16 --int8 --engine auto --output $(BUNDLE)
+	$(BIN)/saliency-run $(BUNDLE) $(CLIP) --output $(OVERLAY) --json demo/report.json
 	@printf '\n'; printf '%s\n' "overlay  $(OVERLAY)" "bundle   $(BUNDLE)" "page     $(BUNDLE)/report.html" "timings  demo/report.json"
 
 test: $(READY) $(TWINE) api ## run all tests, the house's (ruff, mypy, packaging) among them

@@ -252,6 +252,15 @@ class OverlappingModel(Protocol):
         ...
 
 
+@runtime_checkable
+class CachingModel(Protocol):
+    """A model that can make its next start quicker."""
+
+    def keep(self) -> None:
+        """Write what took time to the user's cache; where that cannot be written, nothing is kept."""
+        ...
+
+
 def submit(engine: Model, frames: NDArray[np.uint8]) -> Pending:
     """Start to compute saliency maps, so that copies and inference of neighbouring frames overlap.
 

@@ -8,7 +8,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,8 @@ _FEATURES: Mapping[Arithmetic, frozenset[str]] = {
 _HINTS: Mapping[Arithmetic | None, str] = {None: "f32", "bf16": "bf16", "fp16": "f16"}
 _REQUESTS = 2
 _HASH_CHARACTERS = 64
+_FOLDER = "openvino"
+_MOST_KEPT = 16
 
 
 class OpenVinoBackend:
@@ -101,12 +103,13 @@ class OpenVinoModel:
         arithmetic: Arithmetic,
         version: str,
         kind: str,
+        place: Path | None = None,
     ) -> None:
-        """Take a compiled model that fulfils `contract`; `load` makes both."""
+        """Take a compiled model that fulfils `contract`, and where it can be kept; `load` makes both."""
         self.contract = contract
         self.arithmetic = arithmetic
         self.description = f"OpenVINO {version} CPU, {kind}"
-        self._compiled = compiled
+        self._compiled, self._place = compiled, place
         self._slots = deque(_Slot(compiled, self) for _ in range(_REQUESTS))  # the longest unused first
 
     @classmethod
@@ -144,14 +147,16 @@ class OpenVinoModel:
         _check_graph(graph, contract, path)
         version = str(ov.__version__).partition("-")[0]
         try:
-            compiled = _compiled(core, graph, config, f"{sha256_of(path)} {version} {processor()}")
+            place = _cached(f"{sha256_of(path)} {version} {processor()}", config)
+            kept = _load_kept(core, place, config)
+            compiled = kept or core.compile_model(graph, "CPU", config)
             real = _real_arithmetic(core, contract.precision, config)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO {version} refuses {path}: {_last_line(error)}") from error
         if arithmetic is not None and contract.precision == "fp16" and real != arithmetic:
             raise BackendError(f"OpenVINO {version} computes fp16 in {real} here, not in {arithmetic}")
         kind = f"{contract.precision}{f' in {arithmetic}' if arithmetic else ''}"
-        return cls(compiled, contract, real, version, kind)
+        return cls(compiled, contract, real, version, kind, None if kept else place)
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute saliency maps, (N, H, W, 3) to (N, h, w); see `Model.infer`."""
@@ -162,6 +167,17 @@ class OpenVinoModel:
         check_frames(frames, self.contract)
         self._slots.rotate(-1)
         return self._slots[-1].submit(frames)
+
+    def keep(self) -> None:
+        """Write the compiled model to the user's cache; see `CachingModel`."""
+        if self._place is None:
+            return
+        content = self._compiled.export_model().getvalue()
+        with suppress(OutputError):
+            with atomic_file(self._place) as temporary:
+                temporary.write_bytes(hashlib.sha256(content).hexdigest().encode() + content)
+            self._place = None
+            _remove_oldest(cache_folder() / _FOLDER)
 
     def close(self) -> None:
         """Complete what is under way, and release the memory."""
@@ -258,28 +274,33 @@ def _real_arithmetic(core: Any, precision: Precision, config: Mapping[str, str])
     return arithmetic_of_fp16(lambda values: np.array(compiled([values])[0]))
 
 
-def _compiled(core: Any, graph: Any, config: Mapping[str, str], key: str) -> openvino.CompiledModel:
-    """Compile a graph, or take it from the user's cache, where an earlier run has put it.
-
-    OpenVINO's own cache (`CACHE_DIR`) loads a file with flipped bits without a word, and its maps are wrong.
-    Here a hash stands before the content: a file that is damaged is made again. So is one of another key.
-    """
+def _cached(key: str, config: Mapping[str, str]) -> Path:
+    """Name the file that a compiled model is kept in."""
     digest = hashlib.sha256(f"{key} {sorted(config.items())}".encode()).hexdigest()
-    path = cache_folder() / "openvino" / f"{digest[:32]}.blob"
+    return cache_folder() / _FOLDER / f"{digest[:32]}.blob"
+
+
+def _load_kept(core: Any, path: Path, config: Mapping[str, str]) -> openvino.CompiledModel | None:
+    """Load a compiled model that an earlier run has kept; None where there is none that is whole.
+
+    OpenVINO's own cache (`CACHE_DIR`) loads a file with wrong bits without a word, and its maps are wrong:
+    `docs/adr/063-our-own-cache-of-compiled-models.md`. Here a hash stands before the content.
+    """
     content = _read_checked(path)
-    if content is not None:
-        try:
-            return core.import_model(io.BytesIO(content), "CPU", dict(config))
-        except RuntimeError:  # of a build whose format differs though its version does not
-            pass
-    compiled = core.compile_model(graph, "CPU", dict(config))
-    content = compiled.export_model().getvalue()
+    if content is None:
+        return None
     try:
-        with atomic_file(path) as temporary:
-            temporary.write_bytes(hashlib.sha256(content).hexdigest().encode() + content)
-    except OutputError:  # a cache that cannot be written costs the next start a moment
-        pass
-    return compiled
+        return core.import_model(io.BytesIO(content), "CPU", dict(config))
+    except RuntimeError:  # of a build whose format differs though its version does not
+        return None
+
+
+def _remove_oldest(folder: Path) -> None:
+    """Keep the newest compiled models alone."""
+    with suppress(OSError):
+        blobs = sorted(folder.glob("*.blob"), key=lambda path: path.stat().st_mtime)
+        for path in blobs[:-_MOST_KEPT]:
+            path.unlink()
 
 
 def _read_checked(path: Path) -> bytes | None:

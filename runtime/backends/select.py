@@ -21,7 +21,16 @@ from ..contract import Precision
 from ..errors import ArtifactError, BackendError, BuildError, ParityError, SaliencyError, UsageError
 from ..machine import find_gpu
 from ..parity import GoldenReport, check_golden
-from .backend import CPU_TIER, EXACT_TIER, Backend, Candidate, LoadOptions, Model, ModelSource
+from .backend import (
+    CPU_TIER,
+    EXACT_TIER,
+    Backend,
+    CachingModel,
+    Candidate,
+    LoadOptions,
+    Model,
+    ModelSource,
+)
 from .onnxruntime_backend import OnnxRuntimeBackend
 from .openvino_backend import OpenVinoBackend
 from .records import Proof, Records, key_of, promises_of
@@ -167,6 +176,8 @@ class _Choice:
                 f"{model.description}: the GPU stays unused. "
                 "Install onnxruntime-gpu for the CUDA version here, or see saliency-doctor"
             )
+        if isinstance(model, CachingModel) and self._options.keep_records:
+            model.keep()
         if proof is not None:
             self._options.inform(_choice_line(model, proof, self._beaten))
         return model

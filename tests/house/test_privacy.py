@@ -19,7 +19,8 @@ import pytest
 from dataset_files import save_map, save_photo
 from toy_models import save_clip, save_toy_bundle
 
-LOCAL_CACHES = (".cache/gstreamer-1.0/",)  # what gst-inspect-1.0 knows of its plugins
+# What gst-inspect-1.0 knows of its plugins; models that OpenVINO has compiled for us.
+LOCAL_CACHES = (".cache/gstreamer-1.0/", ".cache/saliency-edge/")
 IDLE_S = 3  # ONNX Runtime's first look-up comes about a second after its import
 ORT_WITH_US = f"import saliency_edge.runtime, onnxruntime, time; time.sleep({IDLE_S})"
 OPENVINO_WITH_US = f"import saliency_edge.runtime, openvino, time; openvino.Core(); time.sleep({IDLE_S})"

@@ -52,6 +52,11 @@ def test_a_frame_may_be_overwritten_once_it_is_submitted(tmp_path: Path) -> None
         np.testing.assert_allclose(pending.result()[0], expected, atol=1e-6)
 
 
+def load_and_keep(path: Path) -> None:
+    with closing(OpenVinoModel.load(path)) as model:
+        model.keep()
+
+
 def blobs() -> list[Path]:
     return sorted((cache_folder() / "openvino").glob("*.blob"))
 
@@ -60,7 +65,7 @@ def test_compiled_models_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     import openvino
 
     path = save_toy(tmp_path / "toy.onnx")
-    OpenVinoModel.load(path).close()
+    load_and_keep(path)
     assert len(blobs()) == 1
 
     def not_again(*_: object, **__: object) -> None:
@@ -76,7 +81,7 @@ def test_compiled_models_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_damaged_compiled_model_is_made_again(tmp_path: Path, damage: str) -> None:
     """OpenVINO's own cache takes a file with wrong bits without a word, and its maps are wrong."""
     path, frame = save_toy(tmp_path / "toy.onnx"), noise(SIZE_HW, 4)
-    OpenVinoModel.load(path).close()
+    load_and_keep(path)
     (blob,) = blobs()
     whole = blob.read_bytes()
     middle = len(whole) // 2
@@ -90,6 +95,7 @@ def test_a_damaged_compiled_model_is_made_again(tmp_path: Path, damage: str) -> 
     )
     with closing(OpenVinoModel.load(path)) as model:
         np.testing.assert_allclose(model.infer(frame[np.newaxis])[0], toy_map(frame), atol=1e-6)
+        model.keep()
     assert len(blob.read_bytes()) == len(whole)
 
 
@@ -99,6 +105,7 @@ def test_another_model_of_the_same_name_is_another_compiled_model(tmp_path: Path
         save_toy(path, scale=scale)
         with closing(OpenVinoModel.load(path)) as model:
             found = model.infer(frame[np.newaxis])[0]
+            model.keep()
         np.testing.assert_allclose(found, toy_map(frame) * scale * 255, atol=1e-6)
     assert len(blobs()) == 2
 
@@ -108,7 +115,13 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(
 ) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    OpenVinoModel.load(save_toy(tmp_path / "toy.onnx")).close()
+    load_and_keep(save_toy(tmp_path / "toy.onnx"))
+
+
+def test_old_compiled_models_go(tmp_path: Path) -> None:
+    for number in range(20):
+        load_and_keep(save_toy(tmp_path / "toy.onnx", scale=1 / (255 + number)))
+    assert len(blobs()) == 16
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from .policy import ALL
 from .render import Renderer
 from .run_options import RunOptions
 from .sinks import Sink, SinkClosedError, open_sinks
-from .sources import Source, SourceOptions, open_source
+from .sources import Source, open_source
 from .stream import Stream, default_policy, unchanged
 from .summary import RunSummary, StreamSummary
 
@@ -129,18 +129,13 @@ def _streams_of(
 ) -> Iterator[Stream]:
     """Open the sources one by one, so that the caller can close those before one that fails."""
     map_filter = Smoother(options.smooth_s) if options.smooth_s else unchanged
-    source_options = _source_options_of(options, engine, stop)
+    # Cameras scale to the network's size where nobody sees the whole frame.
+    source_options = replace(options.source, scale_for=None if options.shows_frames else engine.contract)
     for number, text in enumerate(options.sources):
         journal = Journal(telemetry.counters, warn, stream=number)
-        source = open_source(text, source_options, journal)
+        source = open_source(text, source_options, journal, stop.is_made)
         policy = options.policy or default_policy(source)
         yield Stream(source=source, journal=journal, policy=policy, map_filter=map_filter)
-
-
-def _source_options_of(options: RunOptions, engine: Model, stop: StopRequest) -> SourceOptions:
-    """Let cameras scale to the network's size where nobody looks at the whole frame."""
-    scale_for = None if options.shows_frames else engine.contract
-    return replace(options.source, scale_for=scale_for, is_stopped=stop.is_made)
 
 
 def _sinks_of(options: RunOptions, streams: list[Stream], stop: StopRequest) -> Iterator[Sink]:

@@ -10,8 +10,7 @@ import numpy as np
 
 from ...errors import InputError
 from ..opencv_setup import silence
-from .parameters import Parameters
-from .picture import Picture
+from .source import CapturedFrame, Parameters
 
 _OLDEST_STAMP_S = 10.0  # a buffer's time further away than that is by another clock
 
@@ -38,14 +37,14 @@ class CameraConnection:
                 f"{name} cannot be opened: it is not there, in use, or not yours to read: ls -l /dev/video*"
             )
 
-    def pictures(self) -> Generator[Picture, None, None]:
-        """Read the camera; see `Connection.pictures`."""
+    def frames(self) -> Generator[CapturedFrame, None, None]:
+        """Read the camera; see `Connection.frames`."""
         while True:
             whole, image_bgr = self._capture.read()
             if not whole:
                 raise InputError(f"{self._name} gives no more frames")
             timestamp_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
-            yield Picture(
+            yield CapturedFrame(
                 image_bgr.astype(np.uint8, copy=False),
                 timestamp_s=timestamp_s or None,
                 captured_s=_captured_s(timestamp_s),

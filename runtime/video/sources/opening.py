@@ -15,21 +15,30 @@ from ...public_text import public_name, secrets_in
 from ..images import is_image
 from ..journal import Journal
 from .camera import camera_opener
-from .child_process import ChildProcess
-from .commands import Command, csi_command, ffmpeg_command, gst_command, network_command
-from .http_file import is_file_on_server
-from .image_files import ImageSource, images_in, images_of_glob
+from .files import ImageSource, VideoSource, images_in, images_of_glob
 from .live import LiveSource
-from .options import SourceOptions
 from .pattern import PatternSource
-from .source import Source
+from .programs import (
+    ChildProcess,
+    csi_command,
+    ffmpeg_command,
+    gst_command,
+    is_file_on_server,
+    network_command,
+)
+from .source import Source, SourceOptions
 from .standard_input import open_standard_input
-from .video_file import VideoSource
 
-_NETWORK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_LIVE = re.compile(r"(camera|csi|gst|ffmpeg):")
 
 
-def open_source(text: str, options: SourceOptions | None = None, journal: Journal | None = None) -> Source:
+def open_source(
+    text: str,
+    options: SourceOptions | None = None,
+    journal: Journal | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Source:
     """Open a source by its name.
 
     Args:
@@ -38,6 +47,7 @@ def open_source(text: str, options: SourceOptions | None = None, journal: Journa
             `-` or `raw:...` for stdin; `test:` for a moving pattern.
         options: limits and time-outs.
         journal: gets what happens to a live source.
+        is_stopped: asked while a live source is opened; once it says yes, it is not waited for.
 
     Raises:
         UsageError: the name's parameters cannot be.
@@ -47,15 +57,14 @@ def open_source(text: str, options: SourceOptions | None = None, journal: Journa
     options, journal = options or SourceOptions(), journal or Journal.silent()
     if text == "-" or text.startswith("raw:"):
         return open_standard_input(text, options)
-    scheme, colon, rest = text.partition(":")
-    if _NETWORK.match(text):
-        if scheme.lower() == "file":
-            path = rest.removeprefix("//")
-            return _open_files(path if os.access(path, os.F_OK) else unquote(path), options)
-        ends = partial(is_file_on_server, text)
-        return _open_program(text, network_command(text), options, journal, ends=ends)
-    if colon and scheme in _SCHEMES:
-        return _SCHEMES[scheme](text, rest, options, journal)
+    scheme, _, rest = text.partition(":")
+    if scheme == "test":
+        return PatternSource(text, every=options.every, max_frames=options.max_frames)
+    if _ADDRESS.match(text) and scheme.lower() == "file":
+        path = rest.removeprefix("//")
+        return _open_files(path if os.access(path, os.F_OK) else unquote(path), options)
+    if _ADDRESS.match(text) or _LIVE.match(text):
+        return _open_live(text, options, journal, is_stopped)
     return _open_files(text, options)
 
 
@@ -90,16 +99,28 @@ def _check_regular(path: Path) -> None:
         raise UsageError(f"{name} is no regular file. Give - as SOURCE, and pipe it into stdin")
 
 
-def _open_program(
-    text: str,
-    command: Command,
-    options: SourceOptions,
-    journal: Journal,
-    *,
-    ends: Callable[[], bool] = lambda: False,
-    is_finite: bool = False,
-) -> Source:
+def _open_live(
+    text: str, options: SourceOptions, journal: Journal, is_stopped: Callable[[], bool]
+) -> LiveSource:
+    """Open a camera, an address or a program."""
     name = public_name(text)
+    scheme, _, rest = text.partition(":")
+    ends: bool | Callable[[], bool] = False
+    is_finite = False
+    if scheme == "camera":
+        opener = camera_opener(text)
+        return LiveSource(name, lambda _is_stopped: opener(), options, journal, is_stopped=is_stopped)
+    if scheme == "csi":
+        command = csi_command(text, options.scaled_hw)
+    elif scheme == "gst":
+        command = gst_command(rest)
+        ends, is_finite = True, re.search(r"(^|\s)filesrc\b|file:/", rest) is not None
+    elif scheme == "ffmpeg":
+        if "-i" not in rest.split():
+            raise UsageError("ffmpeg: expected ffmpeg's options with its input, such as ffmpeg:'-i clip.mp4'")
+        command, ends = ffmpeg_command(rest), True
+    else:
+        command, ends = network_command(text), partial(is_file_on_server, text)
     connect = partial(
         ChildProcess,
         command,
@@ -110,47 +131,10 @@ def _open_program(
     )
     return LiveSource(
         name,
-        lambda is_stopped: connect(is_stopped=is_stopped),
+        lambda stopped: connect(is_stopped=stopped),
         options,
         journal,
+        is_stopped=is_stopped,
         ends=ends,
         is_finite=is_finite,
     )
-
-
-def _open_test(text: str, _rest: str, options: SourceOptions, _journal: Journal) -> Source:
-    return PatternSource(text, every=options.every, max_frames=options.max_frames)
-
-
-def _open_camera(text: str, _rest: str, options: SourceOptions, journal: Journal) -> Source:
-    opener = camera_opener(text)
-    return LiveSource(public_name(text), lambda _is_stopped: opener(), options, journal)
-
-
-def _open_csi(text: str, _rest: str, options: SourceOptions, journal: Journal) -> Source:
-    return _open_program(text, csi_command(text, options.scaled_hw), options, journal)
-
-
-def _open_gst(text: str, pipeline: str, options: SourceOptions, journal: Journal) -> Source:
-    if not pipeline.strip():
-        raise UsageError("gst: expected a pipeline, such as gst:'v4l2src ! decodebin'")
-    reads_file = re.search(r"(^|\s)filesrc\b|file:/", pipeline) is not None
-    command = gst_command(pipeline)
-    return _open_program(text, command, options, journal, ends=lambda: True, is_finite=reads_file)
-
-
-def _open_ffmpeg(text: str, words: str, options: SourceOptions, journal: Journal) -> Source:
-    if "-i" not in words.split():
-        raise UsageError("ffmpeg: expected ffmpeg's options with its input, such as ffmpeg:'-i clip.mp4'")
-    return _open_program(text, ffmpeg_command(words), options, journal, ends=lambda: True)
-
-
-_Opener = Callable[[str, str, SourceOptions, Journal], Source]
-
-_SCHEMES: dict[str, _Opener] = {
-    "test": _open_test,
-    "camera": _open_camera,
-    "csi": _open_csi,
-    "gst": _open_gst,
-    "ffmpeg": _open_ffmpeg,
-}

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from ..frame import Frame
 from ..images import check_size
-from .parameters import MOST_FPS, Parameters
-from .source import taken_of
+from .source import MOST_FPS, Parameters, taken_of
 
 _SECONDS_PER_ROUND = 4.0  # of the bright spot
 

@@ -11,12 +11,9 @@ from threading import Event
 from ...errors import InputError, UsageError
 from ...public_text import public_name
 from ..frame import Frame
-from .byte_reader import ByteReader
-from .containers import pictures_of
-from .options import SourceOptions
-from .parameters import MOST_FPS, Parameters
-from .picture import Picture
-from .raw_frames import PIXEL_FORMATS, PixelFormat, RawFormat, raw_pictures
+from .containers import container_frames
+from .raw import PIXEL_FORMATS, ByteReader, PixelFormat, RawFormat, raw_frames
+from .source import MOST_FPS, CapturedFrame, Parameters, SourceOptions
 
 
 class PipeSource:
@@ -44,11 +41,11 @@ class PipeSource:
 
     def frames(self) -> Generator[Frame, None, None]:
         """Read the stream; see `Source.frames`."""
-        pictures = raw_pictures(self._reader, self._layout) if self._layout else pictures_of(self._reader)
+        frames = raw_frames(self._reader, self._layout) if self._layout else container_frames(self._reader)
         index = -1
-        for index, picture in enumerate(pictures):
+        for index, captured in enumerate(frames):
             if index % self._options.every == 0:
-                yield _frame(index, picture)
+                yield _frame(index, captured)
                 if index // self._options.every + 1 == self._options.max_frames:
                     return
 
@@ -95,11 +92,11 @@ def _raw_format(text: str) -> RawFormat:
     )
 
 
-def _frame(index: int, picture: Picture) -> Frame:
+def _frame(index: int, captured: CapturedFrame) -> Frame:
     return Frame(
         index=index,
         name=f"{index:06d}",
-        image_bgr=picture.image_bgr,
+        image_bgr=captured.image_bgr,
         captured_s=time.monotonic(),
-        timestamp_s=picture.timestamp_s,
+        timestamp_s=captured.timestamp_s,
     )

@@ -16,10 +16,15 @@ import pytest
 from numpy.typing import NDArray
 
 from saliency_edge.runtime.errors import InputError
-from saliency_edge.runtime.video.sources.byte_reader import ByteReader
-from saliency_edge.runtime.video.sources.containers import pictures_of
-from saliency_edge.runtime.video.sources.picture import Picture
-from saliency_edge.runtime.video.sources.raw_frames import PIXEL_FORMATS, PixelFormat, RawFormat, raw_pictures
+from saliency_edge.runtime.video.sources.containers import container_frames
+from saliency_edge.runtime.video.sources.raw import (
+    PIXEL_FORMATS,
+    ByteReader,
+    PixelFormat,
+    RawFormat,
+    raw_frames,
+)
+from saliency_edge.runtime.video.sources.source import CapturedFrame
 
 pytestmark = pytest.mark.timeout(60)  # what hangs, fails
 
@@ -50,9 +55,9 @@ def reader_of(data: bytes) -> Generator[ByteReader, None, None]:
         writer.join()
 
 
-def pictures_in(
-    data: bytes, read: Callable[[ByteReader], Generator[Picture, None, None]] = pictures_of
-) -> list[Picture]:
+def frames_in(
+    data: bytes, read: Callable[[ByteReader], Generator[CapturedFrame, None, None]] = container_frames
+) -> list[CapturedFrame]:
     with reader_of(data) as reader:
         return list(read(reader))
 
@@ -76,10 +81,10 @@ def expected_frames(size_hw: tuple[int, int]) -> NDArray[np.uint8]:
 @needs_ffmpeg
 @pytest.mark.parametrize("size_hw", SIZES_HW)
 def test_nut_is_exact(size_hw: tuple[int, int]) -> None:
-    pictures = pictures_in(ffmpeg(size_hw, "-c:v", "rawvideo", "-pix_fmt", "bgr24", "-f", "nut"))
+    frames = frames_in(ffmpeg(size_hw, "-c:v", "rawvideo", "-pix_fmt", "bgr24", "-f", "nut"))
 
-    assert np.array_equal([picture.image_bgr for picture in pictures], expected_frames(size_hw))
-    assert [picture.timestamp_s for picture in pictures] == pytest.approx(np.arange(FRAMES) / 25)
+    assert np.array_equal([picture.image_bgr for picture in frames], expected_frames(size_hw))
+    assert [picture.timestamp_s for picture in frames] == pytest.approx(np.arange(FRAMES) / 25)
 
 
 @needs_gstreamer
@@ -93,10 +98,10 @@ def test_matroska_of_gstreamer_is_exact(size_hw: tuple[int, int], tmp_path: Path
     rows = np.frombuffer(raw.read_bytes(), np.uint8).reshape(FRAMES, size_hw[0], row_bytes)
     expected = rows[:, :, : 3 * size_hw[1]].reshape(FRAMES, *size_hw, 3)
 
-    pictures = pictures_in(output_of(*start, "matroskamux", "streamable=true", "!", "fdsink"))
+    frames = frames_in(output_of(*start, "matroskamux", "streamable=true", "!", "fdsink"))
 
-    assert np.array_equal([picture.image_bgr for picture in pictures], expected)
-    assert [picture.timestamp_s for picture in pictures] == pytest.approx(np.arange(FRAMES) / 25, abs=1e-3)
+    assert np.array_equal([picture.image_bgr for picture in frames], expected)
+    assert [picture.timestamp_s for picture in frames] == pytest.approx(np.arange(FRAMES) / 25, abs=1e-3)
 
 
 @needs_ffmpeg
@@ -104,14 +109,14 @@ def test_matroska_of_gstreamer_is_exact(size_hw: tuple[int, int], tmp_path: Path
 @pytest.mark.parametrize("pixels", ["yuv420p", "gray"])
 def test_y4m_is_what_opencv_makes_of_its_planes(size_hw: tuple[int, int], pixels: str) -> None:
     words = ("-pix_fmt", pixels, "-threads", "1", "-f", "yuv4mpegpipe", "-strict", "-1")
-    pictures = pictures_in(ffmpeg(size_hw, *words))
+    frames = frames_in(ffmpeg(size_hw, *words))
 
-    assert [picture.timestamp_s for picture in pictures] == pytest.approx(np.arange(FRAMES) / 25)
-    greys = [cv2.cvtColor(picture.image_bgr, cv2.COLOR_BGR2GRAY).mean() for picture in pictures]
+    assert [picture.timestamp_s for picture in frames] == pytest.approx(np.arange(FRAMES) / 25)
+    greys = [cv2.cvtColor(picture.image_bgr, cv2.COLOR_BGR2GRAY).mean() for picture in frames]
     expected = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY).mean() for frame in expected_frames(size_hw)]
     worst = max(abs(got - wanted) for got, wanted in zip(greys, expected, strict=True))
     assert worst < 12, f"worst mean grey level is off by {worst:.1f} of 255"
-    assert {picture.image_bgr.shape for picture in pictures} == {(*size_hw, 3)}
+    assert {picture.image_bgr.shape for picture in frames} == {(*size_hw, 3)}
 
 
 @pytest.mark.parametrize("pixels", PIXEL_FORMATS)
@@ -127,10 +132,10 @@ def test_raw_frames_of_one_colour(pixels: PixelFormat) -> None:
         else:
             frame[6:] = 128
 
-    pictures = pictures_in(frame.tobytes() * 3, lambda reader: raw_pictures(reader, layout))
+    frames = frames_in(frame.tobytes() * 3, lambda reader: raw_frames(reader, layout))
 
-    assert [picture.timestamp_s for picture in pictures] == pytest.approx([0, 0.2, 0.4])
-    for picture in pictures:
+    assert [picture.timestamp_s for picture in frames] == pytest.approx([0, 0.2, 0.4])
+    for picture in frames:
         assert picture.image_bgr.shape == (6, 10, 3)
         assert np.abs(picture.image_bgr.astype(int) - level).max() <= 1
 
@@ -154,9 +159,9 @@ FRAME = b"FRAME\n" + bytes(96)
     ],
 )
 def test_streams_that_are_none(data: bytes, message: str, frame_count: int) -> None:
-    got: list[Picture] = []
+    got: list[CapturedFrame] = []
     with reader_of(data) as reader, pytest.raises(InputError, match=message) as raised:
-        got.extend(pictures_of(reader)) if frame_count == 0 else [got.append(p) for p in pictures_of(reader)]
+        got.extend(container_frames(reader))
     assert len(got) == frame_count
     assert "\n" not in str(raised.value)
 
@@ -170,10 +175,10 @@ def test_damaged_nut_is_an_error_or_fewer_frames(seed: int) -> None:
     for place in rng.integers(0, 400, 3):  # in the headers
         data[place] = rng.integers(0, 256)
 
-    pictures: list[Picture] = []
+    frames: list[CapturedFrame] = []
     with suppress(InputError):
-        pictures = pictures_in(bytes(data[: rng.integers(100, len(data))]))
-    assert len(pictures) <= FRAMES
+        frames = frames_in(bytes(data[: rng.integers(100, len(data))]))
+    assert len(frames) <= FRAMES
 
 
 def test_time_out_and_stop() -> None:
@@ -182,8 +187,8 @@ def test_time_out_and_stop() -> None:
     stopped = ByteReader(readable, name="pipe", timeout_s=None, is_stopped=lambda: True)
     try:
         with pytest.raises(InputError, match=r"pipe gave nothing for 0\.2 s"):
-            list(pictures_of(waiting))
-        assert list(pictures_of(stopped)) == []
+            list(container_frames(waiting))
+        assert list(container_frames(stopped)) == []
     finally:
         os.close(readable)
         os.close(writable)

@@ -19,10 +19,8 @@ from saliency_edge.runtime.telemetry import Counters
 from saliency_edge.runtime.video.frame import Frame
 from saliency_edge.runtime.video.journal import Journal
 from saliency_edge.runtime.video.sources.camera import CameraConnection
-from saliency_edge.runtime.video.sources.live import LiveSource
-from saliency_edge.runtime.video.sources.options import SourceOptions
-from saliency_edge.runtime.video.sources.picture import Connection, Picture
-from saliency_edge.runtime.video.sources.stream_clock import CaptureClock, StreamClock
+from saliency_edge.runtime.video.sources.live import CaptureClock, LiveSource, StreamClock
+from saliency_edge.runtime.video.sources.source import CapturedFrame, Connection, SourceOptions
 from toy_models import noise, read_clip, save_clip
 
 pytestmark = pytest.mark.timeout(30)  # what hangs, fails
@@ -50,10 +48,10 @@ class Script:
         self.duration_s = duration_s
         self.is_closed = False
 
-    def pictures(self) -> Generator[Picture, None, None]:
+    def frames(self) -> Generator[CapturedFrame, None, None]:
         for number in range(self._frame_count):
             image_bgr = noise(self._size_hw, 0 if self._frozen else next(SEEDS))
-            yield Picture(image_bgr, self._times_s[number] if self._times_s else None)
+            yield CapturedFrame(image_bgr, self._times_s[number] if self._times_s else None)
         if self._error:
             raise InputError(self._error)
 

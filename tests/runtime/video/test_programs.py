@@ -23,7 +23,7 @@ from saliency_edge.runtime.telemetry import Counters
 from saliency_edge.runtime.video.frame import Frame
 from saliency_edge.runtime.video.journal import Journal
 from saliency_edge.runtime.video.sources import Source, SourceOptions, open_source
-from saliency_edge.runtime.video.sources.commands import csi_command, gst_command, network_command
+from saliency_edge.runtime.video.sources.programs import csi_command, gst_command, network_command
 from toy_models import read_clip, save_clip, toy_contract
 
 pytestmark = pytest.mark.timeout(90)  # what hangs, fails

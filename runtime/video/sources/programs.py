@@ -1,22 +1,119 @@
-"""A program that writes a stream of frames into a pipe."""
+"""Sources behind programs: the words for ffmpeg and gst-launch-1.0, and a child process that writes frames.
+
+They capture what OpenCV's wheel cannot.
+A program that hangs is killed, and the run goes on without one that crashes.
+"""
 
 from __future__ import annotations
 
+import base64
 import fcntl
+import http.client
 import os
 import re
+import shlex
 import signal
+import ssl
 import subprocess
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import suppress
 from threading import Event, Thread
+from urllib.parse import unquote, urlsplit
 
-from ...errors import BackendError, InputError
-from ...public_text import redact
-from .byte_reader import ByteReader
-from .containers import pictures_of
-from .picture import Picture
+from ...errors import BackendError, InputError, UsageError
+from ...public_text import public_name, redact
+from .containers import container_frames
+from .raw import ByteReader
+from .source import MOST_FPS, CapturedFrame, Parameters
+
+Command = Callable[[int], Sequence[str]]
+"""The words of a program, given the descriptor of the pipe that it writes to."""
+
+_AUTHORITY = re.compile(r"(\[[^]]*\]|[^:\[\]]*)(:\d*)?")  # a host, and a port
+
+_SENSOR_HW, _SENSOR_FPS = (1080, 1920), 30.0
+
+
+def ffmpeg_command(options: str) -> Command:
+    """Let ffmpeg write NUT, and say on stderr what it found in its input; see `ChildProcess`.
+
+    Args:
+        options: its words up to the input, as in a shell: `-f v4l2 -i /dev/video0`.
+    """
+    words = _split("ffmpeg", options)
+    return lambda descriptor: [
+        "ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", *words,
+        "-map", "0:v:0", "-c:v", "rawvideo", "-pix_fmt", "bgr24",
+        "-threads", "1",  # with two, FFmpeg's raw encoder holds back a frame
+        "-f", "nut", "-flush_packets", "1", f"pipe:{descriptor}",
+    ]  # fmt: skip
+
+
+def gst_command(pipeline: str) -> Command:
+    """Let gst-launch-1.0 write Matroska.
+
+    Args:
+        pipeline: its elements, without a sink.
+    """
+    end = "videoconvert ! video/x-raw,format=BGR ! matroskamux streamable=true ! fdsink sync=false fd="
+    words = _split("gst", pipeline)
+    if not words:
+        raise UsageError("gst: expected a pipeline, such as gst:'v4l2src ! decodebin'")
+    return lambda descriptor: ["gst-launch-1.0", "-q", *words, "!", *shlex.split(f"{end}{descriptor}")]
+
+
+def network_command(url: str) -> Command:
+    """Let ffmpeg read a stream from the network, decoded without delay; RTSP comes through TCP.
+
+    Raises:
+        UsageError: the address has no host that can be, mostly for a mark in its password.
+    """
+    scheme, _, rest = url.partition("://")
+    authority = re.split("[/?#]", rest)[0]
+    if not _AUTHORITY.fullmatch(authority.rpartition("@")[2]):
+        raise UsageError(
+            f"{public_name(url)}: found no host and port. In a password, write / as %2F, ? as %3F, "
+            "# as %23 and @ as %40"
+        )
+    scheme = scheme.lower()  # FFmpeg knows its protocols in small letters only
+    transport = "-rtsp_transport tcp " if scheme.startswith("rtsp") else ""
+    return ffmpeg_command(f"-threads 1 -flags low_delay {transport}-i {shlex.quote(f'{scheme}://{rest}')}")
+
+
+def csi_command(text: str, scaled_hw: Callable[[tuple[int, int]], tuple[int, int]]) -> Command:
+    """Let a Jetson's camera stack read a CSI camera.
+
+    Args:
+        text: such as `csi:0,width=1920,height=1080,fps=30`: the sensor, and one of its modes.
+        scaled_hw: gives the size to scale to in hardware, from the mode's own, in pixels.
+    """
+    found = Parameters.parse(text, ("width", "height", "fps"))
+    sensor = found.device()
+    if isinstance(sensor, str):
+        raise UsageError(f"{found.name}: expected the sensor's number, such as csi:0")
+    height, width = found.size_hw(_SENSOR_HW)
+    fps = found.number("fps", _SENSOR_FPS, most=MOST_FPS)
+    rate = f"{round(fps * 1000)}/1000"
+    out_height, out_width = scaled_hw((height, width))
+    return gst_command(
+        f"nvarguscamerasrc sensor-id={sensor} "
+        f"! video/x-raw(memory:NVMM),width={width},height={height},framerate={rate} "
+        f"! nvvidconv ! video/x-raw,format=BGRx,width={out_width},height={out_height}"
+    )
+
+
+def _split(scheme: str, text: str) -> list[str]:
+    """Split words as a shell does.
+
+    Raises:
+        UsageError: a quotation does not end.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError:
+        raise UsageError(f"{scheme}: a quotation mark in its text has no second one. Add it") from None
+
 
 _PIPE_BYTES = 1 << 20  # the most that Linux gives without privileges; a frame then needs few system calls
 _PATIENCE_S = 1.0  # with a program that was asked to end
@@ -91,15 +188,15 @@ class ChildProcess:
             self._descriptor, name=name, timeout_s=open_timeout_s, is_stopped=is_stopped
         )
 
-    def pictures(self) -> Generator[Picture, None, None]:
-        """Read what the program writes; see `Connection.pictures`. It ends well with exit code 0."""
+    def frames(self) -> Generator[CapturedFrame, None, None]:
+        """Read what the program writes; see `Connection.frames`. It ends well with exit code 0."""
         try:
-            for picture in pictures_of(self._reader):
+            for captured in container_frames(self._reader):
                 self._reader.timeout_s = self._read_timeout_s
                 self._head_ended.wait(_HEAD_PATIENCE_S)
                 self._head_ended.set()
-                self._last_s = picture.timestamp_s or self._last_s
-                yield picture
+                self._last_s = captured.timestamp_s or self._last_s
+                yield captured
         except InputError as error:
             raise InputError(f"{error}{self._reason()}") from error
         if not self._is_stopped():
@@ -192,3 +289,43 @@ def _start(command: Sequence[str], writable: int) -> subprocess.Popen[bytes]:
 
 
 _PACKAGES = {"gst-launch-1.0": "gstreamer1.0-tools gstreamer1.0-plugins-good"}
+
+
+_SERVER_PATIENCE_S = 3.0
+_STREAMS = re.compile(r"(?i)mpegurl|dash\+xml|multipart/|\.(m3u8?|mpd)$")
+
+
+def is_file_on_server(url: str) -> bool:
+    """Ask a web server whether what has just ended is a file: it has a length and is no playlist.
+
+    FFmpeg tells the duration of most clips, but not of elementary streams, MPEG-TS or single images.
+
+    Args:
+        url: any address; only those of http and https are asked.
+    """
+    with suppress(OSError, ValueError, http.client.HTTPException):
+        return _is_file(url)
+    return False
+
+
+def _is_file(url: str) -> bool:
+    found = urlsplit(url)
+    if found.scheme not in ("http", "https") or found.hostname is None or _STREAMS.search(found.path):
+        return False
+    connection = http.client.HTTPConnection(found.hostname, found.port or 80, timeout=_SERVER_PATIENCE_S)
+    if found.scheme == "https":
+        unverified = ssl._create_unverified_context()  # as FFmpeg does by default
+        connection = http.client.HTTPSConnection(
+            found.hostname, found.port or 443, timeout=_SERVER_PATIENCE_S, context=unverified
+        )
+    headers = {}
+    if found.username is not None:
+        login = f"{unquote(found.username)}:{unquote(found.password or '')}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(login).decode('ascii')}"
+    try:
+        connection.request("GET", f"{found.path or '/'}?{found.query}".rstrip("?"), headers=headers)
+        response = connection.getresponse()
+        length, kind = response.getheader("Content-Length"), response.getheader("Content-Type") or ""
+        return response.status == http.client.OK and bool(length) and not _STREAMS.search(kind)
+    finally:
+        connection.close()

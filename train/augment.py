@@ -38,7 +38,7 @@ def augment(
 
     Args:
         photograph: (H, W, 3) BGR, 0 to 255.
-        density: (h, w) of the same view, of any size.
+        density: (h, w) or (h, w, K) of the same view, of any size.
         how: the limits.
         rng: where chance comes from; the same state gives the same pair.
 

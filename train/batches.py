@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from ..runtime.contract import Fit
 from ..runtime.errors import UsageError
 from ..runtime.fit import fit_frame, size_hw_of
 from .augment import NO_AUGMENTATION, Augmentation, augment
-from .read_sample import fit_density, read_density, read_photograph
+from .read_sample import fit_density, read_ground_truth, read_photograph
 from .samples import Dataset, Sample
 
 KEPT_PAIRS = 6000  # decoded pairs in memory, about 2 GB of 256 x 256 photographs
@@ -31,11 +32,13 @@ class Batch:
     Attributes:
         frames: (N, H, W, 3) uint8 BGR.
         density: (N, h, w) float32, largest value 1.
+        points: (N, h, w) float32, fixations per cell without blur; the density where a sample has no points.
         names: of the samples, for messages.
     """
 
     frames: torch.Tensor
     density: torch.Tensor
+    points: torch.Tensor
     names: tuple[str, ...]
 
 
@@ -154,10 +157,10 @@ def evaluation_batches(dataset: Dataset, geometry: Geometry, batch_size: int) ->
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """A decoded sample: photograph (H', W', 3) uint8, density (h', w') float16, and the aspect as shown."""
+    """A decoded sample: photograph (H', W', 3) uint8, ground truth (h', w', 2) float16, the aspect as shown."""
 
     photograph: NDArray[np.uint8]
-    density: NDArray[np.float16]
+    truth: NDArray[np.float16]
     shown_hw: tuple[int, int]
 
 
@@ -165,46 +168,45 @@ class _PairReader:
     """Decodes samples, and keeps the first ones: a small dataset is decoded once, a large one streams."""
 
     def __init__(self, keep: int = KEPT_PAIRS) -> None:
-        self._kept: dict[str, _Pair] = {}
+        self._kept: dict[tuple[Path, Path | None], _Pair] = {}
         self._keep = keep
 
     def read(self, sample: Sample) -> _Pair:
-        key = str(sample.image)
+        key = sample.image, sample.map_file  # people's map and a teacher's of one photograph are two pairs
         if key in self._kept:
             return self._kept[key]
         photograph = read_photograph(sample)
         photograph_hw = size_hw_of(photograph)
-        density = _compact(read_density(sample, photograph_hw))
-        pair = _Pair(photograph, density.astype(np.float16), sample.size_hw or photograph_hw)
+        truth = _compact(read_ground_truth(sample, photograph_hw))
+        pair = _Pair(photograph, truth.astype(np.float16), sample.size_hw or photograph_hw)
         if len(self._kept) < self._keep:
             self._kept[key] = pair
         return pair
 
 
-def _compact(density: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Reduce a density to the width of the largest map that any network here computes."""
-    height, width = density.shape
+def _compact(truth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Reduce ground truth (h', w', 2) to the width of the largest map that any network here computes."""
+    height, width = truth.shape[:2]
     if width <= DENSITY_WIDTH:
-        return density
+        return truth
     size_wh = (DENSITY_WIDTH, round(height * DENSITY_WIDTH / width))
-    return cv2.resize(density, size_wh, interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
+    return cv2.resize(truth, size_wh, interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
 
 
 def _fitted(
     pair: _Pair, geometry: Geometry, how: Augmentation, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    photograph, density = augment(pair.photograph, pair.density.astype(np.float32), how, rng)
+    photograph, truth = augment(pair.photograph, pair.truth.astype(np.float32), how, rng)
     frame = fit_frame(photograph, geometry.size_hw, geometry.fit, pair.shown_hw)
-    fitted = fit_density(density, pair.shown_hw, geometry.map_size_hw, geometry.fit)
-    return frame, fitted / max(float(fitted.max()), 1e-6)
+    fitted = fit_density(truth, pair.shown_hw, geometry.map_size_hw, geometry.fit)
+    return frame, fitted / np.maximum(fitted.max(axis=(0, 1)), 1e-6)
 
 
 def _stack(
     fitted: Sequence[tuple[NDArray[np.uint8], NDArray[np.float32]]], samples: Sequence[Sample]
 ) -> Batch:
-    frames, densities = zip(*fitted, strict=True)
+    frames, truths = zip(*fitted, strict=True)
+    density, points = torch.from_numpy(np.stack(truths)).permute(3, 0, 1, 2).contiguous()
     return Batch(
-        torch.from_numpy(np.stack(frames)),
-        torch.from_numpy(np.stack(densities)),
-        tuple(sample.name for sample in samples),
+        torch.from_numpy(np.stack(frames)), density, points, tuple(sample.name for sample in samples)
     )

@@ -16,6 +16,10 @@ app = make_app("saliency-train", "Train a visual saliency network.")
 Output = Annotated[Path, typer.Option(help="Folder of the run: checkpoints, split, TensorBoard logs.")]
 Checkpoint = Annotated[Path | None, typer.Option("--start", help="Checkpoint (.safetensors) to start from.")]
 Vgg16 = Annotated[Path | None, typer.Option("--vgg16", help="VGG16 convolutions (.npz) to start MLNet from.")]
+EfficientNet = Annotated[
+    Path | None,
+    typer.Option("--efficientnet", help="EfficientNet-Lite2 weights (.pth) to start the teacher from."),
+]
 Teachers = Annotated[
     list[Path] | None, typer.Option("--teacher", help="ONNX file of a teacher; give several for their mean.")
 ]
@@ -104,12 +108,13 @@ def recipe(
     teacher: Teachers = None,
     start: Checkpoint = None,
     vgg16: Vgg16 = None,
+    efficientnet: EfficientNet = None,
     workers: Workers = 0,
 ) -> None:
     """Run a recipe of the shipped weights; started again, a stopped run goes on."""
     from .run import Start, run_recipe
 
-    begin = Start(checkpoint=start, vgg16=vgg16)
+    begin = Start(checkpoint=start, vgg16=vgg16, efficientnet=efficientnet)
     _say_where(run_recipe(name, data, output, tuple(teacher or ()), begin, workers))
 
 

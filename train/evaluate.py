@@ -22,7 +22,7 @@ from ..runtime.backends.backend import Model, saliency_of
 from ..runtime.errors import ArtifactError, InputError
 from .baselines import CentrePrior, FixationPool, on_grid, split_observers
 from .fixation_map import fixation_map
-from .read_sample import SIGMA_OF_WIDTH
+from .read_sample import SIGMA_OF_SIDE
 from .readers import read_map, read_photo
 from .samples import Dataset, Fixations, Sample
 
@@ -192,7 +192,7 @@ def _with_prior(observed: Map, prior: Map) -> Map:
 
 
 def _blurred(fixations: Fixations, size_hw: tuple[int, int], config: EvaluationConfig) -> NDArray[np.float32]:
-    sigma_px = SIGMA_OF_WIDTH * size_hw[1] if config.sigma_px is None else config.sigma_px
+    sigma_px = SIGMA_OF_SIDE * max(size_hw) if config.sigma_px is None else config.sigma_px
     return fixation_map(fixations.xy, size_hw, sigma_px)
 
 

@@ -59,6 +59,9 @@ def mlnet(prediction: torch.Tensor, density: torch.Tensor) -> torch.Tensor:
 TERMS: dict[str, Term] = {"kld": kld, "cc": cc, "nss": nss, "mse": mse, "mlnet": mlnet}
 
 
+ON_POINTS = frozenset({"nss"})
+
+
 @dataclass(frozen=True, slots=True)
 class Loss:
     """A weighted sum of terms; with the `mlnet` term comes the regulariser of MLNet's prior."""
@@ -66,7 +69,11 @@ class Loss:
     terms: tuple[tuple[float, str], ...]
 
     def __call__(
-        self, prediction: torch.Tensor, density: torch.Tensor, prior: torch.Tensor | None = None
+        self,
+        prediction: torch.Tensor,
+        density: torch.Tensor,
+        prior: torch.Tensor | None = None,
+        points: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Compute the loss.
 
@@ -75,6 +82,8 @@ class Loss:
             density: (N, h, w), largest value 1.
             prior: MLNet's; the term `mlnet` regularises it by the sum of its squares over the number of
                 cells, as in the authors' code.
+            points: (N, h, w) fixations per cell for the terms that are defined on points (`nss`); without
+                them these terms take the density.
 
         Returns:
             A scalar.
@@ -82,7 +91,8 @@ class Loss:
         prediction = prediction.clamp_min(0)
         total = prediction.new_zeros(())
         for weight, name in self.terms:
-            total = total + weight * TERMS[name](prediction, density)
+            truth = points if name in ON_POINTS and points is not None else density
+            total = total + weight * TERMS[name](prediction, truth)
             if name == "mlnet" and prior is not None:
                 total = total + weight * prior.square().sum() / density[0].numel()
         return total

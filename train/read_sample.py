@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from ..runtime.contract import Fit
 from ..runtime.errors import InputError
 from ..runtime.fit import window_of
-from .fixation_map import fixation_map
+from .fixation_map import fixation_counts, fixation_map
 from .readers import read_map, read_photo
 from .samples import Sample
 
-# Sigma of the Gaussian for raw fixations, as a share of the photograph's width: less than a degree.
-SIGMA_OF_WIDTH = 14 / 640
+# Sigma of the Gaussian for raw fixations, as a share of the photograph's longer side: less than a degree.
+SIGMA_OF_SIDE = 14 / 640
 
 
 def read_photograph(sample: Sample) -> NDArray[np.uint8]:
@@ -29,6 +29,23 @@ def read_photograph(sample: Sample) -> NDArray[np.uint8]:
         InputError: the file cannot be read.
     """
     return read_photo(sample.image)
+
+
+def read_ground_truth(sample: Sample, photograph_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """Read a sample's fixation density, and its fixations without blur.
+
+    Returns:
+        (h', w', 2), each with a largest value of 1; where a sample has a map and no fixations, both are the map.
+
+    Raises:
+        InputError: as for `read_density`.
+    """
+    density = read_density(sample, photograph_hw)
+    points = density
+    if sample.fixations is not None and sample.map_file is None:
+        counts = fixation_counts(sample.fixations.xy, sample.size_hw or photograph_hw)
+        points = counts / max(float(counts.max()), 1.0)
+    return np.stack([density, points], axis=2).astype(np.float32, copy=False)
 
 
 def read_density(sample: Sample, photograph_hw: tuple[int, int]) -> NDArray[np.float32]:
@@ -44,7 +61,7 @@ def read_density(sample: Sample, photograph_hw: tuple[int, int]) -> NDArray[np.f
         density = _read_map(sample.map_file)
     elif sample.fixations is not None:
         size_hw = sample.size_hw or photograph_hw
-        density = fixation_map(sample.fixations.xy, size_hw, sigma_px=SIGMA_OF_WIDTH * size_hw[1])
+        density = fixation_map(sample.fixations.xy, size_hw, sigma_px=SIGMA_OF_SIDE * max(size_hw))
     else:
         raise InputError(f"{sample.image} has neither a fixation map nor fixations")
     peak = float(density.max())
@@ -58,14 +75,20 @@ def fit_density(
 ) -> NDArray[np.float32]:
     """Bring a density to the network's map, as its photograph is brought to the network's input.
 
+    Args:
+        density: (h', w') or, for several maps at once, (h', w', K).
+        shown_hw: height and width that the photograph is shown at.
+        map_size_hw: height and width of the network's map.
+        fit: as in the contract.
+
     Returns:
-        (h, w), zero outside the photograph where `fit` is `pad`.
+        (h, w) or (h, w, K), zero outside the photograph where `fit` is `pad`.
     """
     window = window_of(shown_hw, map_size_hw, fit)
     height, width = map_size_hw
     top, left = round(window.top * height), round(window.left * width)
     bottom, right = round(window.bottom * height), round(window.right * width)
-    fitted = np.zeros(map_size_hw, np.float32)
+    fitted = np.zeros((*map_size_hw, *density.shape[2:]), np.float32)
     inner_wh = (right - left, bottom - top)
     fitted[top:bottom, left:right] = cv2.resize(density, inner_wh, interpolation=cv2.INTER_AREA)
     return fitted

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..runtime.errors import InputError
-from .augment import AUGMENTATION, Augmentation
+from .augment import Augmentation
 from .batches import Source
 from .distill import distilled_dataset
 from .fit import FitConfig
 from .readers import read_dataset
-from .samples import Dataset
+from .samples import Dataset, Sample
 
 SHOWN_HW = (480, 640)  # COCO photographs are mostly 4:3; the 256 x 256 copies are squashed
+VALIDATION_EVERY = 10
+"""Every tenth image of MIT1003 and of crowd, in order of names from the first, is for validation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +26,8 @@ class Recipe:
     Attributes:
         network: its name.
         sizes_hw: input sizes, taken in turn.
-        real: photographs with human fixations in each batch.
-        distilled: photographs with the teachers' maps in each batch.
+        per_batch: how many samples of each batch come from each source: a name of `SOURCES`, or `distilled`,
+            photographs with the teachers' maps.
         loss: as `parse_loss` reads it.
         config: how to fit.
         augmentation: limits of the random changes.
@@ -32,101 +35,36 @@ class Recipe:
 
     network: str
     sizes_hw: tuple[tuple[int, int], ...]
-    real: int
-    distilled: int
+    per_batch: Mapping[str, int]
     loss: str
     config: FitConfig
-    augmentation: Augmentation = AUGMENTATION
+    augmentation: Augmentation = field(default_factory=lambda: Augmentation(crop=0.75))
 
 
-_DEEP = Recipe(
-    network="deep_half",
-    sizes_hw=((120, 160),),
-    real=4,
-    distilled=12,
-    loss="kld+0.2*cc",
-    config=FitConfig(steps=2500, learning_rate=5e-4, ema=0.998, validate_every=250),
-)
-_DEEP_FINE = replace(
-    _DEEP,
-    sizes_hw=((240, 320),),
-    real=3,
-    distilled=5,
-    config=FitConfig(steps=1300, learning_rate=3e-4, warmup=50, ema=0.997, validate_every=100),
-)
-# Both sizes in turn, so that one file serves both; it is chosen by the large one.
-_MLNET_FINE = Recipe(
-    network="mlnet",
-    sizes_hw=((480, 640), (240, 320)),
-    real=3,
-    distilled=3,
-    loss="kld+0.2*cc",
-    config=FitConfig(
-        steps=800, learning_rate=2e-4, backbone_rate=0.3, warmup=50, ema=0.995, validate_every=200
-    ),
-)
-_MLNET_LONG = replace(
-    _MLNET_FINE,
-    config=replace(
-        _MLNET_FINE.config,
-        steps=1150,
-        backbone_rate=0.5,
-        frozen_blocks=2,
-        ema=0.997,
-        validate_every=230,
-        seed=1,
-    ),
-)
-# What both networks had become is among the teachers, and there is more of their maps than people's.
-_MLNET_FINAL = replace(
-    _MLNET_LONG,
-    real=2,
-    distilled=4,
-    config=replace(_MLNET_LONG.config, steps=1200, validate_every=300, seed=2),
-)
 RECIPES: dict[str, Recipe] = {
-    "mlnet_coarse": Recipe(
-        network="mlnet_small",
+    "teacher": Recipe(
+        network="teacher",
+        sizes_hw=((384, 512),),
+        per_batch={"mit1003": 3, "crowd": 1, "scene500": 1, "salicon": 1, "fixmaps3005": 2},
+        loss="kld+0.2*cc+0.1*nss",
+        config=FitConfig(
+            steps=1000,
+            learning_rate=1e-3,
+            backbone_rate=0.2,
+            frozen_blocks=3,
+            warmup=50,
+            ema=0.995,
+            validate_every=250,
+            seed=6,
+        ),
+    ),
+    "deep_half_eyes": Recipe(
+        network="deep_half",
         sizes_hw=((240, 320),),
-        real=4,
-        distilled=4,
-        loss="kld+0.2*cc",
-        config=FitConfig(steps=1500, learning_rate=2e-4, backbone_rate=0.15, ema=0.997, validate_every=250),
-    ),
-    "mlnet_fine": _MLNET_FINE,
-    "mlnet_long": _MLNET_LONG,
-    "mlnet_final": _MLNET_FINAL,
-    # Each round from the top of the learning rate had gained: once more.
-    "mlnet_more": replace(
-        _MLNET_FINAL, config=replace(_MLNET_FINAL.config, steps=900, learning_rate=1.5e-4, seed=4)
-    ),
-    "deep_half_coarse": _DEEP,
-    "deep_half_fine": _DEEP_FINE,
-    # Once more from the top of the learning rate, with MLNet among the teachers.
-    "deep_half_final": replace(
-        _DEEP_FINE, config=replace(_DEEP_FINE.config, steps=2000, ema=0.998, validate_every=200)
-    ),
-    # It still followed its teachers no better on photographs it knew than on others: longer, not other.
-    "deep_half_long": replace(
-        _DEEP_FINE,
-        real=2,
-        distilled=6,
-        config=replace(_DEEP_FINE.config, steps=2300, ema=0.998, validate_every=230, seed=1),
-    ),
-    # Teachers' maps are softer than people's: a little of people alone, averaged with what was there before.
-    "deep_half_last": replace(
-        _DEEP_FINE,
-        real=8,
-        distilled=0,
-        config=replace(
-            _DEEP_FINE.config,
-            steps=60,
-            learning_rate=4e-5,
-            warmup=10,
-            ema=0.98,
-            ema_rises=False,
-            validate_every=20,
-            seed=2,
+        per_batch={"mit1003": 3, "crowd": 2, "scene500": 1, "salicon": 1, "fixmaps3005": 1},
+        loss="kld+0.2*cc+0.1*nss",
+        config=FitConfig(
+            steps=450, learning_rate=1.5e-4, warmup=30, ema=0.99, validate_every=150, metric="cc", seed=5
         ),
     ),
 }
@@ -137,7 +75,7 @@ class RecipeData:
     """Where the recipes' data lie."""
 
     sources: tuple[Source, ...]
-    validation: Dataset
+    validation: tuple[Dataset, ...]
 
 
 def recipe_data(recipe: Recipe, data: Path, teachers: tuple[Path, ...], cache: Path) -> RecipeData:
@@ -145,7 +83,7 @@ def recipe_data(recipe: Recipe, data: Path, teachers: tuple[Path, ...], cache: P
 
     Args:
         recipe: which.
-        data: folder with `salicon`, `scene500` and `photos`.
+        data: folder with the sets of `SOURCES` and `photos/train`.
         teachers: ONNX files for the distilled photographs.
         cache: folder for the teachers' maps.
 
@@ -153,16 +91,26 @@ def recipe_data(recipe: Recipe, data: Path, teachers: tuple[Path, ...], cache: P
         InputError: something is missing.
     """
     if not data.is_dir():
-        raise InputError(f"{data} is not a folder. Give the folder that holds salicon, scene500 and photos")
-    salicon = read_dataset(data / "salicon", split="train", stretch=True)
-    scene = scene500_training(data / "scene500")
-    real = Dataset(name="salicon and scene500", samples=(*salicon.samples, *scene.samples))
-    sources = [Source(dataset=real, per_batch=recipe.real)]
-    if recipe.distilled:
+        raise InputError(f"{data} is not a folder. Give the folder that holds {', '.join(SOURCES)} and photos")
+    sources = [
+        Source(dataset=SOURCES[name](data), per_batch=count)
+        for name, count in recipe.per_batch.items()
+        if name in SOURCES
+    ]
+    if "distilled" in recipe.per_batch:
         photographs = distilled_dataset(data / "photos" / "train", teachers, cache, size_hw=SHOWN_HW)
-        sources.append(Source(dataset=photographs, per_batch=recipe.distilled))
-    validation = read_dataset(data / "salicon", split="val", stretch=True)
-    return RecipeData(sources=tuple(sources), validation=validation)
+        sources.append(Source(dataset=photographs, per_batch=recipe.per_batch["distilled"]))
+    return RecipeData(sources=tuple(sources), validation=validation_sets(data))
+
+
+def validation_sets(data: Path) -> tuple[Dataset, ...]:
+    """Read what checkpoints are chosen by: a tenth of MIT1003, a tenth of crowd, every third of SALICON val."""
+    salicon = read_dataset(data / "salicon", split="val", stretch=True)
+    return (
+        _every_tenth(data / "mit1003", validation=True),
+        _every_tenth(data / "crowd", validation=True),
+        replace(salicon, samples=salicon.samples[::3]),
+    )
 
 
 def scene500_training(root: Path) -> Dataset:
@@ -170,3 +118,34 @@ def scene500_training(root: Path) -> Dataset:
     everything = read_dataset(root, stretch=True)
     kept = [sample for sample in everything.samples if int(Path(sample.name).stem) % 5]
     return replace(everything, samples=kept, name="scene500 without the test set")
+
+
+def _every_tenth(root: Path, *, validation: bool) -> Dataset:
+    """Read a set's validation images, or all others."""
+    everything = read_dataset(root)
+    tenth = [
+        index % VALIDATION_EVERY == 0 for index in range(len(everything))
+    ]  # in order of names, as `read_dataset` gives them
+    kept = [sample for sample, apart in zip(everything, tenth, strict=True) if apart == validation]
+    part = "every tenth" if validation else "without every tenth"
+    return replace(everything, samples=kept, name=f"{root.name} {part}")
+
+
+def _fixmaps3005(root: Path) -> Dataset:
+    """Read fixmaps3005: photographs squashed to squares, their own aspect not known, taken as COCO's."""
+    everything = read_dataset(root, stretch=True)
+    return replace(everything, samples=[_shown(sample) for sample in everything])
+
+
+def _shown(sample: Sample) -> Sample:
+    return replace(sample, size_hw=SHOWN_HW)
+
+
+SOURCES: dict[str, Callable[[Path], Dataset]] = {
+    "mit1003": lambda data: _every_tenth(data / "mit1003", validation=False),
+    "crowd": lambda data: _every_tenth(data / "crowd", validation=False),
+    "scene500": lambda data: scene500_training(data / "scene500"),
+    "salicon": lambda data: read_dataset(data / "salicon", split="train", stretch=True),
+    "fixmaps3005": lambda data: _fixmaps3005(data / "fixmaps3005"),
+}
+"""Sets of photographs with human fixations, without what is kept apart for validation and tests."""

@@ -24,6 +24,7 @@ from .readers import read_dataset
 from .recipes import RECIPES, Recipe, RecipeData, recipe_data
 from .run_state import RunState
 from .samples import Dataset
+from .teacher import TeacherNet, load_efficientnet
 
 VALIDATION_BATCH = 8
 
@@ -35,10 +36,12 @@ class Start:
     Attributes:
         checkpoint: a `.safetensors` file; None starts from fresh weights.
         vgg16: an `.npz` with VGG16's convolutions for a fresh MLNet; None leaves them fresh.
+        efficientnet: the `.pth` file of EfficientNet-Lite2 for a fresh teacher; None leaves it fresh.
     """
 
     checkpoint: Path | None = None
     vgg16: Path | None = None
+    efficientnet: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +81,7 @@ def run_fit(options: FitOptions) -> Path:
     recipe = Recipe(
         network=options.network,
         sizes_hw=(options.size_hw or config.size_hw,),
-        real=options.batch - options.distilled,
-        distilled=options.distilled,
+        per_batch={"real": options.batch - options.distilled, "distilled": options.distilled},
         loss=options.loss,
         config=options.config,
         augmentation=AUGMENTATION,
@@ -125,7 +127,7 @@ def starting_network(config: NetworkConfig, start: Start) -> SaliencyNetwork:
     """Make the network that a run starts from.
 
     Raises:
-        UsageError: a VGG16 was given for another network than MLNet.
+        UsageError: a backbone was given for another network than its own.
     """
     if start.checkpoint is not None:
         return load_checkpoint(start.checkpoint, network=config.name).network
@@ -134,6 +136,10 @@ def starting_network(config: NetworkConfig, start: Start) -> SaliencyNetwork:
         if not isinstance(network.body, MLNet):
             raise UsageError(f"--vgg16 is for MLNet, not for {config.name}")
         load_vgg16(network.body, start.vgg16)
+    if start.efficientnet is not None:
+        if not isinstance(network.body, TeacherNet):
+            raise UsageError(f"--efficientnet is for the teacher, not for {config.name}")
+        load_efficientnet(network.body.backbone, start.efficientnet)
     return network
 
 
@@ -153,7 +159,10 @@ def _fit(
         rank=process.rank,
         world_size=process.world_size,
     )
-    validation = list(evaluation_batches(data.validation, geometries[0], VALIDATION_BATCH))
+    validation = {
+        dataset.name: list(evaluation_batches(dataset, geometries[0], VALIDATION_BATCH))
+        for dataset in data.validation
+    }
     return fit(network, batches, validation, parse_loss(recipe.loss), recipe.config, output, process)
 
 
@@ -166,10 +175,10 @@ def _data_of(options: FitOptions, recipe: Recipe) -> RecipeData:
     else:
         learned = everything
         validation = read_dataset(options.dataset, layout=options.layout, split=options.validation_split)
-    sources = [Source(dataset=learned, per_batch=recipe.real)]
+    sources = [Source(dataset=learned, per_batch=recipe.per_batch["real"])]
     if options.distilled:
         sources.append(Source(dataset=_distilled(options), per_batch=options.distilled))
-    return RecipeData(sources=tuple(sources), validation=validation)
+    return RecipeData(sources=tuple(sources), validation=(validation,))
 
 
 def _seeded_split(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -204,10 +213,16 @@ def _record(name: str, recipe: Recipe, data: RecipeData, state: RunState) -> dic
         "samples": {source.dataset.name: len(source.dataset) for source in data.sources},
         "config": asdict(recipe.config),
         "best_step": state.best_step,
-        "validation": {"on": data.validation.name, **(state.best.to_json() if state.best else {})},
+        "validation": {
+            "mean over": [dataset.name for dataset in data.validation],
+            **(state.best.to_json() if state.best else {}),
+        },
     }
 
 
 def _split(data: RecipeData) -> dict[str, list[str]]:
     split = {source.dataset.name: [sample.name for sample in source.dataset] for source in data.sources}
-    return {**split, f"validation: {data.validation.name}": [sample.name for sample in data.validation]}
+    validation = {
+        f"validation: {dataset.name}": [sample.name for sample in dataset] for dataset in data.validation
+    }
+    return {**split, **validation}

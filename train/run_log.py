@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .batches import Batch
 from .networks.saliency_network import SaliencyNetwork
-from .validate import Validation
+from .validate import Validation, mean_over_sets
 
 PICTURES = 4
 PLAIN_LINE_EVERY_S = 30.0
@@ -75,12 +76,16 @@ class RunLog:
             self._last_line_s = time.monotonic()
             self.say(f"step {step + 1}/{self._steps}  loss {mean:.4f}  learning rate {learning_rate:.2g}")
 
-    def validation(self, step: int, figures: Validation, network: SaliencyNetwork, batch: Batch) -> None:
-        """Enter a validation: the figures, and a grid of photographs, densities and maps."""
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.to_json().items())
-        self.say(f"step {step}  {shown}")
-        for name, value in figures.to_json().items():
-            self._writer.add_scalar(f"validation/{name}", value, step)
+    def validation(
+        self, step: int, by_set: Mapping[str, Validation], network: SaliencyNetwork, batch: Batch
+    ) -> None:
+        """Enter a validation: each set's figures and their means, and a grid of photographs and maps."""
+        lines = dict(by_set) if len(by_set) == 1 else {**by_set, "mean over sets": mean_over_sets(by_set)}
+        for line, figures in lines.items():
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.to_json().items())
+            self.say(f"step {step}  {shown}  {line}")
+            for name, value in figures.to_json().items():
+                self._writer.add_scalar(f"validation/{line}/{name}", value, step)
         self._writer.add_image("photograph, density, map", _grid(network, batch), step)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -100,4 +100,4 @@ def split_observers(fixations: Fixations, seed: int) -> tuple[Fixations, Fixatio
 
 
 def _only(fixations: Fixations, chosen: NDArray[np.bool_]) -> Fixations:
-    return Fixations(xy=fixations.xy[chosen], subject=fixations.subject[chosen])
+    return replace(fixations, xy=fixations.xy[chosen], subject=fixations.subject[chosen])

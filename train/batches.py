@@ -157,7 +157,7 @@ def evaluation_batches(dataset: Dataset, geometry: Geometry, batch_size: int) ->
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """A decoded sample: photograph (H', W', 3) uint8, ground truth (h', w', 2) float16, the aspect as shown."""
+    """A decoded sample: photograph (H', W', 3) uint8, ground truth (h', w', 2) float16, aspect as shown."""
 
     photograph: NDArray[np.uint8]
     truth: NDArray[np.float16]

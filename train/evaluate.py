@@ -6,7 +6,9 @@
   of the other, and the other way round. A tenth of the centre prior is mixed in. It takes half the people,
   so it is a low estimate of what is possible.
 
-The information gain is over the centre prior.
+The information gain is over the centre prior. Sets differ in how much people agree and in how central things
+are, so figures of two sets do not compare; how far a figure is of the way from the centre prior to the other
+people does (`Evaluation.normalised`).
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ Progress = Callable[[Sequence[Sample], str], Iterable[Sample]]
 
 METRICS = ("CC", "KLDiv", "SIM", "NSS", "AUC-Judd", "AUC-Borji", "sAUC", "IG")
 MODEL, PRIOR, OBSERVERS = "model", "centre prior", "inter-observer"
+NORMALISED = "prior 0, observers 1"
 RESAMPLES = 2000
 PRIOR_SHARE = 0.1
 
@@ -78,6 +81,20 @@ class Evaluation:
         """Average a line's metrics; those that are undefined for all images are left out."""
         columns = zip(METRICS, self.scores[line].T, strict=True)
         return {name: _estimate(column, self.seed) for name, column in columns if not np.isnan(column).all()}
+
+    def normalised(self) -> dict[str, Estimate]:
+        """Tell how far of the way from the centre prior to the inter-observer figure the model is.
+
+        (model - prior) / (observers - prior), of the means over the images where all three are defined: 0 is
+        the prior, 1 the observers; half the people are a low limit, so more than 1 is possible. Metrics
+        without an inter-observer figure are left out.
+        """
+        lines = np.stack([self.scores[line] for line in (MODEL, PRIOR, OBSERVERS)])  # (3, n, m)
+        return {
+            name: _estimate(lines[:, :, column], self.seed, _share_of_the_way)
+            for column, name in enumerate(METRICS)
+            if not np.isnan(lines[:, :, column]).any(axis=0).all()
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,9 +220,56 @@ def _size_hw(sample: Sample) -> tuple[int, int]:
     return height, width
 
 
-def _estimate(scores: NDArray[np.float64], seed: int) -> Estimate:
-    """Average over the images where a score is defined, and resample these for the interval."""
-    defined = scores[~np.isnan(scores)]
-    drawn = np.random.default_rng(seed).integers(0, len(defined), (RESAMPLES, len(defined)))
-    low, high = np.percentile(defined[drawn].mean(axis=1), [2.5, 97.5])
-    return Estimate(mean=float(defined.mean()), low=float(low), high=float(high), images=len(defined))
+def _estimate(
+    scores: NDArray[np.float64],
+    seed: int,
+    average: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
+) -> Estimate:
+    """Average over the images where a score is defined, and resample these for the interval.
+
+    Args:
+        scores: (n,), or (k, n) where the figure is made of k scores of each image.
+        seed: for the bootstrap.
+        average: from (..., n) or (k, ..., n) to (...); without it the mean.
+    """
+    defined = scores[..., ~np.isnan(np.atleast_2d(scores)).any(axis=0)]
+    count = defined.shape[-1]
+    average = average or (lambda values: values.mean(axis=-1))
+    drawn = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
+    low, high = np.percentile(average(defined[..., drawn]), [2.5, 97.5])
+    return Estimate(mean=float(average(defined)), low=float(low), high=float(high), images=count)
+
+
+def _share_of_the_way(lines: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(model - prior) / (observers - prior) from the three lines' scores (3, ..., n)."""
+    model, prior, observers = lines.mean(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray((model - prior) / (observers - prior))
+
+
+def means_over_sets(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Estimate]]:
+    """Average the sets' figures, each set counting the same; of a metric, over the sets that define it.
+
+    Returns:
+        By line (`MODEL`, `PRIOR`, `OBSERVERS`, `NORMALISED`) and metric. `images` is the number of images in
+        all; the interval is that of independent sets.
+    """
+    tables = [
+        {**{line: one.estimates(line) for line in one.scores}, NORMALISED: one.normalised()}
+        for one in evaluations
+    ]
+    return {
+        line: {
+            name: _mean_estimate([table[line][name] for table in tables if name in table[line]])
+            for name in METRICS
+            if any(name in table[line] for table in tables)
+        }
+        for line in (MODEL, PRIOR, OBSERVERS, NORMALISED)
+    }
+
+
+def _mean_estimate(sets: Sequence[Estimate]) -> Estimate:
+    mean = sum(one.mean for one in sets) / len(sets)
+    below = sum((one.mean - one.low) ** 2 for one in sets) ** 0.5 / len(sets)
+    above = sum((one.high - one.mean) ** 2 for one in sets) ** 0.5 / len(sets)
+    return Estimate(mean=mean, low=mean - below, high=mean + above, images=sum(one.images for one in sets))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,13 +29,25 @@ app = make_app(
 @app.command()
 def evaluate_model(
     model: Annotated[Path, typer.Argument(help="Checkpoint, ONNX file or bundle.")],
-    dataset: Annotated[Path, typer.Argument(help="Folder of the dataset.")],
+    datasets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATASET...",
+            help="Folders of datasets. Options of one alone follow it: FOLDER,split=val,stretch "
+            "(layout, split, names, every, from, sigma, stretch, skip-first).",
+        ),
+    ],
     layout: Annotated[
         str | None, typer.Option(help="salicon, cat2000, mit1003, osie or plain; found out by itself.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Part of the dataset, such as val.")] = None,
     names: Annotated[Path | None, typer.Option(help="Text file: take only these images, one a line.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Take only every so many-th image, by name.")] = 1,
+    start: Annotated[int, typer.Option("--from", min=1, help="Image that --every begins with.")] = 1,
     max_images: Annotated[int | None, typer.Option(min=1, help="Take only the first ones.")] = None,
+    skip_first: Annotated[
+        bool, typer.Option("--skip-first", help="Leave out each viewer's first fixation.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a dataset with anything amiss.")] = False,
     stretch: Annotated[
         bool, typer.Option("--stretch", help="Photographs of another aspect than their maps are meant so.")
@@ -44,7 +56,7 @@ def evaluate_model(
         Precision | None, typer.Option(help="Which model of a bundle; without it fp16 where there is one.")
     ] = None,
     sigma: Annotated[
-        float | None, typer.Option(min=0, help="Blur of raw fixations in pixels; 14/640 of the width.")
+        float | None, typer.Option(min=0, help="Blur of raw fixations in pixels; 14/640 of the longer side.")
     ] = None,
     pixels_per_degree: Annotated[
         float | None, typer.Option(min=0, help="Take --sigma in degrees of visual angle.")
@@ -56,32 +68,125 @@ def evaluate_model(
     from ..runtime.artifact import write_json
     from ..runtime.backends.select import load_model
     from .evaluate import EvaluationConfig, evaluate, predictor_of
-    from .readers import read_dataset, read_names
 
-    config = EvaluationConfig(sigma_px=_sigma_px(sigma, pixels_per_degree), seed=seed)
-    chosen = read_dataset(
-        dataset,
+    common = _Choice(
         layout=layout,
         split=split,
-        names=read_names(names) if names else None,
-        strict=strict,
+        names=names,
+        every=every,
+        start=start,
+        sigma_px=_sigma_px(sigma, pixels_per_degree),
         stretch=stretch,
-    ).first(max_images)
-    _print_notes(chosen)
+        skip_first=skip_first,
+    )
+    chosen = [_read(text, common, strict=strict, max_images=max_images) for text in datasets]
+    results: list[tuple[Dataset, EvaluationConfig, Evaluation]] = []
     with closing(load_model(model, precision)) as engine:
-        evaluation = evaluate(predictor_of(engine), chosen, config, _progress)
-    echo(f"{model}: {engine.contract.network}, {engine.description}")
-    echo(f"{chosen.name}: {len(chosen)} images; mean [95 % interval]\n")
-    echo(_table(evaluation))
+        echo(f"{model}: {engine.contract.network}, {engine.description}")
+        for dataset, sigma_px in chosen:
+            _print_notes(dataset)
+            config = EvaluationConfig(sigma_px=sigma_px, seed=seed)
+            evaluation = evaluate(predictor_of(engine), dataset, config, _progress)
+            results.append((dataset, config, evaluation))
+            echo(f"\n{dataset.name}: {len(dataset)} images; mean [95 % interval]\n")
+            echo(_table(_lines_of(evaluation)))
+    if len(results) > 1:
+        echo(f"\nmean over {len(results)} sets; of each metric, over the sets that define it\n")
+        echo(_table(_mean_lines(results)))
     if json is not None:
-        write_json(json, _json_of(evaluation, chosen, model, engine, config))
+        write_json(json, _json_of(results, model, engine))
 
 
-def _table(evaluation: Evaluation) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """Which images of a dataset, and how they are read."""
+
+    layout: str | None
+    split: str | None
+    names: Path | None
+    every: int
+    start: int
+    sigma_px: float | None
+    stretch: bool
+    skip_first: bool
+
+    def changed_by(self, text: str, origin: str) -> _Choice:
+        """Apply one `key=value`, or a flag's name, of a dataset's own options.
+
+        Raises:
+            UsageError: the key is unknown, or the value is not what it takes.
+        """
+        from ..runtime.errors import UsageError
+
+        key, _, value = text.partition("=")
+        try:
+            match key:
+                case "stretch" if not value:
+                    return replace(self, stretch=True)
+                case "skip-first" if not value:
+                    return replace(self, skip_first=True)
+                case "layout" if value:
+                    return replace(self, layout=value)
+                case "split" if value:
+                    return replace(self, split=value)
+                case "names" if value:
+                    return replace(self, names=Path(value))
+                case "every" if int(value) >= 1:
+                    return replace(self, every=int(value))
+                case "from" if int(value) >= 1:
+                    return replace(self, start=int(value))
+                case "sigma" if float(value) >= 0:
+                    return replace(self, sigma_px=float(value))
+        except ValueError:
+            pass
+        raise UsageError(
+            f"{origin}: found {text!r}; expected layout=NAME, split=NAME, names=FILE, every=N, from=N, "
+            "sigma=PIXELS, stretch or skip-first, with N from 1 on"
+        )
+
+
+def _read(
+    text: str, common: _Choice, *, strict: bool, max_images: int | None
+) -> tuple[Dataset, float | None]:
+    """Read a dataset given as `FOLDER` or `FOLDER,option,option`, and the sigma for its fixations."""
+    from .readers import read_dataset, read_names
+
+    folder, *own = [text] if Path(text).is_dir() else text.split(",")
+    choice = common
+    for option in own:
+        choice = choice.changed_by(option, text)
+    dataset = read_dataset(
+        Path(folder),
+        layout=choice.layout,
+        split=choice.split,
+        names=read_names(choice.names) if choice.names else None,
+        strict=strict,
+        stretch=choice.stretch,
+    ).every(choice.every, choice.start)
+    if choice.skip_first:
+        dataset = dataset.without_first_fixations()
+    return dataset.first(max_images), choice.sigma_px
+
+
+def _lines_of(evaluation: Evaluation) -> dict[str, dict[str, Estimate]]:
+    from .evaluate import NORMALISED
+
+    lines = {line: evaluation.estimates(line) for line in evaluation.scores}
+    return {**lines, NORMALISED: evaluation.normalised()}
+
+
+def _mean_lines(
+    results: Sequence[tuple[Dataset, EvaluationConfig, Evaluation]],
+) -> dict[str, dict[str, Estimate]]:
+    from .evaluate import means_over_sets
+
+    return means_over_sets([evaluation for _, _, evaluation in results])
+
+
+def _table(estimates: Mapping[str, Mapping[str, Estimate]]) -> str:
     """Lay the figures out: a row for each metric and a column for each line, as far as they are defined."""
     from .evaluate import METRICS
 
-    estimates = {line: evaluation.estimates(line) for line in evaluation.scores}
     columns = {line: values for line, values in estimates.items() if values}
     metrics = [name for name in METRICS if any(name in values for values in columns.values())]
     rows = [[name, *(_text(values.get(name)) for values in columns.values())] for name in metrics]
@@ -127,22 +232,26 @@ def _print_notes(dataset: Dataset) -> None:
 
 
 def _json_of(
-    evaluation: Evaluation, dataset: Dataset, model: Path, engine: Model, config: EvaluationConfig
+    results: Sequence[tuple[Dataset, EvaluationConfig, Evaluation]], model: Path, engine: Model
 ) -> dict[str, Any]:
-    """Give everything that was found, and all that is needed to find it again; undefined scores are null."""
-    from .evaluate import METRICS, MODEL
-
-    estimates = {line: evaluation.estimates(line) for line in evaluation.scores}
+    """Everything that was found, and all that is needed to find it again; undefined scores are null."""
     return {
         "model": str(model),
         "engine": engine.description,
         "contract": asdict(engine.contract),
+        "sets": [_set_json(*result) for result in results],
+        "mean over sets": _lines_json(_mean_lines(results)),
+    }
+
+
+def _set_json(dataset: Dataset, config: EvaluationConfig, evaluation: Evaluation) -> dict[str, Any]:
+    from .evaluate import METRICS, MODEL
+
+    return {
         "dataset": dataset.name,
         "images": len(dataset),
         "config": asdict(config),
-        "lines": {
-            line: {name: asdict(one) for name, one in values.items()} for line, values in estimates.items()
-        },
+        "lines": _lines_json(_lines_of(evaluation)),
         "model_by_image": {
             name: {
                 metric: None if math.isnan(score) else score
@@ -152,6 +261,10 @@ def _json_of(
         },
         "notes": list(dataset.notes),
     }
+
+
+def _lines_json(lines: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, Any]]:
+    return {line: {name: asdict(one) for name, one in values.items()} for line, values in lines.items()}
 
 
 def main() -> None:

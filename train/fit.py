@@ -24,8 +24,8 @@ from .losses import Loss
 from .networks.mlnet import MLNet
 from .networks.saliency_network import SaliencyNetwork
 from .run_log import RunLog
-from .teacher import TeacherNet
 from .run_state import RunState, load_state, save_state
+from .teacher import TeacherNet
 from .validate import Validation, is_better, mean_over_sets, validate
 
 BEST_FILE = "best.safetensors"
@@ -104,7 +104,7 @@ def fit(
     Raises:
         TrainingError: the loss is not finite, memory is out, or the folder holds another run.
     """
-    network.to(process.device, memory_format=torch.channels_last)  # half the time of a step on a CPU
+    network.to(process.device).to(memory_format=torch.channels_last)  # a fifth less time on a CPU
     averaged = copy.deepcopy(network).eval()
     optimiser = make_optimiser(network, config)
     state = load_state(folder, network, averaged, optimiser, config) or RunState()

@@ -35,7 +35,7 @@ def read_ground_truth(sample: Sample, photograph_hw: tuple[int, int]) -> NDArray
     """Read a sample's fixation density, and its fixations without blur.
 
     Returns:
-        (h', w', 2), each with a largest value of 1; where a sample has a map and no fixations, both are the map.
+        (h', w', 2), each with a largest value of 1; both are the map where a sample has one.
 
     Raises:
         InputError: as for `read_density`.

@@ -91,7 +91,9 @@ def recipe_data(recipe: Recipe, data: Path, teachers: tuple[Path, ...], cache: P
         InputError: something is missing.
     """
     if not data.is_dir():
-        raise InputError(f"{data} is not a folder. Give the folder that holds {', '.join(SOURCES)} and photos")
+        raise InputError(
+            f"{data} is not a folder. Give the folder that holds {', '.join(SOURCES)} and photos"
+        )
     sources = [
         Source(dataset=SOURCES[name](data), per_batch=count)
         for name, count in recipe.per_batch.items()
@@ -104,7 +106,7 @@ def recipe_data(recipe: Recipe, data: Path, teachers: tuple[Path, ...], cache: P
 
 
 def validation_sets(data: Path) -> tuple[Dataset, ...]:
-    """Read what checkpoints are chosen by: a tenth of MIT1003, a tenth of crowd, every third of SALICON val."""
+    """Read what chooses checkpoints: a tenth of MIT1003, a tenth of crowd, a third of SALICON val."""
     salicon = read_dataset(data / "salicon", split="val", stretch=True)
     return (
         _every_tenth(data / "mit1003", validation=True),

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fixations:
@@ -17,10 +19,19 @@ class Fixations:
     Attributes:
         xy: (K, 2) float, x to the right and y down; the first pixel covers 0 to 1, as in pysaliency.
         subject: (K,) int, who looked.
+        in_order: a subject's rows stand in the order in which they looked.
     """
 
     xy: NDArray[np.float64]
     subject: NDArray[np.int64]
+    in_order: bool = True
+
+    def without_first(self) -> Fixations:
+        """Leave out each subject's first fixation: where the trial began is not where the subject chose."""
+        _, first = np.unique(self.subject, return_index=True)
+        kept = np.ones(len(self.subject), bool)
+        kept[first] = False
+        return replace(self, xy=self.xy[kept], subject=self.subject[kept])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +69,36 @@ class Dataset:
     def __len__(self) -> int:
         """Count the samples."""
         return len(self.samples)
+
+    def every(self, step: int, start: int = 1) -> Dataset:
+        """Keep every `step`-th sample, from the `start`-th (1 is the first) on.
+
+        Raises:
+            UsageError: no sample is left.
+        """
+        kept = self.samples[start - 1 :: step]
+        if not kept:
+            raise UsageError(f"{self.name} has {len(self)} images: none is left of every {step} from {start}")
+        return replace(self, samples=kept)
+
+    def without_first_fixations(self) -> Dataset:
+        """Leave out each subject's first fixation; images without others are noted, and left out.
+
+        Raises:
+            UsageError: the fixations do not tell who looked first, or there are none.
+        """
+        samples, notes = [], list(self.notes)
+        for sample in self.samples:
+            if sample.fixations is None or not sample.fixations.in_order:
+                raise UsageError(
+                    f"{self.name}, {sample.name}: which fixation came first is not known. Drop --skip-first"
+                )
+            later = sample.fixations.without_first()
+            if len(later.xy):
+                samples.append(replace(sample, fixations=later))
+            else:
+                notes.append(f"{sample.name}: nobody looked twice")
+        return replace(self, samples=tuple(samples), notes=tuple(notes))
 
     def first(self, count: int | None) -> Dataset:
         """Keep the first samples; all where `count` is None."""

@@ -36,7 +36,7 @@ def run(config, dataset, folder, fit_config=CONFIG, per_batch=4):
     batches = TrainingBatches(
         sources, [geometry], NO_AUGMENTATION, seed=fit_config.seed, steps=fit_config.steps
     )
-    validation = list(evaluation_batches(dataset, geometry, 8))
+    validation = {"discs": list(evaluation_batches(dataset, geometry, 8))}
     return fit(network, batches, validation, parse_loss("kld"), fit_config, folder, CPU)
 
 

@@ -22,9 +22,9 @@ MIN_SIDE = 32
 class _Normalise(torch.autograd.Function):
     """x / (k + alpha / size * sums of squares)^beta, with the gradient written out.
 
-    Left to autograd, it kept and passed a dozen float32 tensors of the input's size, a third of a training
-    step of the whole network; written out, it takes a fifth of that. What must be float32 is: 1 + 1e-4 is 1 in
-    bfloat16. The result has the input's dtype.
+    Autograd keeps and passes a dozen float32 tensors of the input's size, a third of a training step of the
+    whole network; written out, it takes a fifth of that. What must be float32 is: 1 + 1e-4 is 1 in bfloat16.
+    The result has the input's dtype.
     """
 
     @staticmethod
@@ -40,7 +40,7 @@ class _Normalise(torch.autograd.Function):
             return (x * factor).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, window, base, factor = ctx.saved_tensors
         inner = (factor / base).mul_(x).mul_(gradient).to(x.dtype)
         through_sums = F.conv2d(inner, window.to(x.dtype)).mul_(x).mul_(-2 * ctx.scale * ctx.beta)

@@ -70,8 +70,9 @@ class _Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         inner = x if self.expand is None else F.relu6(self.expand(x))
-        inner = self.project(F.relu6(self.depthwise(inner)))
-        return x + inner if self.residual else inner
+        inner = F.relu6(self.depthwise(inner))
+        projected: torch.Tensor = self.project(inner)
+        return x + projected if self.residual else projected
 
 
 class EfficientNetLite2(nn.Module):
@@ -89,7 +90,7 @@ class EfficientNetLite2(nn.Module):
             ]
             stages.append(nn.Sequential(*blocks))
             channels = out
-        self.stages = nn.ModuleList(stages)
+        self.stages = nn.ModuleList(stages)  # of `_Block`s
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Compute the features.
@@ -178,7 +179,7 @@ def load_efficientnet(backbone: EfficientNetLite2, path: Path) -> None:
         found = torch.load(path, weights_only=True, map_location="cpu")
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         raise ArtifactError(f"{path} cannot be read as a file of tensors ({error}). Get it again") from error
-    blocks = [block for stage in backbone.stages for block in stage]
+    blocks = [module for module in backbone.modules() if isinstance(module, _Block)]
     try:
         _fold(backbone.stem, found, "_conv_stem", "_bn0")
         for number, block in enumerate(blocks):

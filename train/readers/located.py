@@ -26,4 +26,4 @@ def fixations_at(located: NDArray[np.bool_]) -> tuple[Fixations, tuple[int, int]
     row, column = np.nonzero(located)
     xy = np.stack([column, row], axis=1).astype(np.float64)
     height, width = located.shape
-    return Fixations(xy=xy, subject=np.zeros(len(xy), np.int64)), (height, width)
+    return Fixations(xy=xy, subject=np.zeros(len(xy), np.int64), in_order=False), (height, width)

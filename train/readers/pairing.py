@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,7 @@ def _opened(name: str, found: Found) -> Checked:
 def _within(fixations: Fixations, size_hw: tuple[int, int]) -> Fixations:
     x, y = fixations.xy.T
     inside = (x >= 0) & (x < size_hw[1]) & (y >= 0) & (y < size_hw[0])
-    return Fixations(xy=fixations.xy[inside], subject=fixations.subject[inside])
+    return replace(fixations, xy=fixations.xy[inside], subject=fixations.subject[inside])
 
 
 def _size_hw(image: NDArray[np.uint8] | NDArray[np.float32]) -> tuple[int, int]:

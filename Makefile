@@ -71,7 +71,7 @@ ranges: $(READY) ## take the activation ranges of the shipped weights anew: make
 	$(BIN)/python docs/shipped_ranges.py $(PHOTOS)
 
 weights: $(READY) ## train the shipped weights anew, a night on two cores: make weights DATA=path/to/data
-	$(MAKE) -f docs/weights.mk weights DATA=$(DATA)
+	$(MAKE) -f docs/weights.mk weights DATA=$(DATA) $(if $(EFFICIENTNET),EFFICIENTNET=$(EFFICIENTNET))
 
 # Packages that go with no other: the runtime's calls are held against the interfaces of these versions.
 api: $(API)

@@ -18,7 +18,7 @@ Checkpoint = Annotated[Path | None, typer.Option("--start", help="Checkpoint (.s
 Vgg16 = Annotated[Path | None, typer.Option("--vgg16", help="VGG16 convolutions (.npz) to start MLNet from.")]
 EfficientNet = Annotated[
     Path | None,
-    typer.Option("--efficientnet", help="EfficientNet-Lite2 weights (.pth) to start the teacher from."),
+    typer.Option("--efficientnet", help="EfficientNet-Lite2 weights (.pth) to start lite2 from."),
 ]
 Teachers = Annotated[
     list[Path] | None, typer.Option("--teacher", help="ONNX file of a teacher; give several for their mean.")
@@ -102,8 +102,8 @@ def fit(
 
 @app.command()
 def recipe(
-    name: Annotated[str, typer.Argument(help="One stage of docs/weights.mk, such as deep_half_fine.")],
-    data: Annotated[Path, typer.Option(help="Folder with salicon, scene500 and photos.")],
+    name: Annotated[str, typer.Argument(help="One stage of docs/weights.mk, such as deep_half_distilled.")],
+    data: Annotated[Path, typer.Option(help="Folder with mit1003, crowd, scene500, salicon, fixmaps3005 and photos.")],
     output: Output,
     teacher: Teachers = None,
     start: Checkpoint = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -90,7 +91,7 @@ def load_teacher(path: Path) -> Teacher:
 def distilled_dataset(
     photographs: Path, teachers: Sequence[Path], cache: Path, *, size_hw: tuple[int, int] | None = None
 ) -> Dataset:
-    """Let teachers look at every photograph of a folder, once.
+    """Let teachers see every photograph of a folder, once.
 
     Args:
         photographs: folder of images, searched to any depth.
@@ -101,19 +102,40 @@ def distilled_dataset(
     Returns:
         Samples whose maps are the teachers'.
     """
+    samples = [
+        Sample(name=name, image=file, size_hw=size_hw) for name, file in images_in(photographs).items()
+    ]
+    files = teacher_maps(samples, teachers, cache)
+    kept = [replace(sample, map_file=file) for sample, file in zip(samples, files, strict=True)]
+    return Dataset(name=f"{photographs.name} by {len(teachers)} teachers", samples=kept)
+
+
+def teacher_maps(samples: Sequence[Sample], teachers: Sequence[Path], cache: Path) -> list[Path]:
+    """Let teachers see photographs, each once.
+
+    Args:
+        samples: the photographs, shown at their `size_hw`.
+        teachers: as for `distilled_dataset`.
+        cache: likewise.
+
+    Returns:
+        A file with `MAP_HW` density for each sample.
+    """
     from rich.progress import track
 
     folder = cache / _key(teachers)
-    files = images_in(photographs)
-    missing = {name: file for name, file in files.items() if not (folder / f"{name}.npy").exists()}
+    files = [folder / _place(sample.image) for sample in samples]
+    missing = [(sample, file) for sample, file in zip(samples, files, strict=True) if not file.exists()]
     models = [load_teacher(path) for path in teachers] if missing else []
-    for name, file in track(missing.items(), description="teachers look", transient=True):
-        _keep(folder / f"{name}.npy", mean_density(models, _shown(read_photo(file), size_hw)))
-    samples = [
-        Sample(name=name, image=file, map_file=folder / f"{name}.npy", size_hw=size_hw)
-        for name, file in files.items()
-    ]
-    return Dataset(name=f"{photographs.name} by {len(teachers)} teachers", samples=samples)
+    for sample, file in track(missing, description="teachers' maps", transient=True):
+        _keep(file, mean_density(models, _shown(read_photo(sample.image), sample.size_hw)))
+    return files
+
+
+def _place(image: Path) -> str:
+    """Name a photograph's map by its file and its folder's: names alone repeat between sets."""
+    folder = hashlib.sha256(str(image.parent.resolve()).encode()).hexdigest()[:8]
+    return f"{folder}/{image.stem}.npy"
 
 
 def mean_density(teachers: Sequence[Teacher], photograph: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -21,11 +21,11 @@ from .checkpoint import save_checkpoint
 from .choices import Metric, Optimiser, Schedule
 from .distributed import Process, wrap
 from .losses import Loss
+from .networks.lite2 import Lite2
 from .networks.mlnet import MLNet
 from .networks.saliency_network import SaliencyNetwork
 from .run_log import RunLog
 from .run_state import RunState, load_state, save_state
-from .teacher import TeacherNet
 from .validate import Validation, is_better, mean_over_sets, validate
 
 BEST_FILE = "best.safetensors"
@@ -38,8 +38,8 @@ class FitConfig:
     Attributes:
         steps: optimiser steps in all.
         learning_rate: at its highest.
-        backbone_rate: factor on it for MLNet's VGG16 and the teacher's EfficientNet; 0 freezes the VGG16.
-        frozen_blocks: so many of the VGG16's five blocks, or of the teacher's seven stages, stay as they are,
+        backbone_rate: factor on it for MLNet's VGG16 and lite2's EfficientNet; 0 freezes the VGG16.
+        frozen_blocks: so many of the VGG16's five blocks, or of lite2's seven stages, stay as they are,
             from the first; they cost the most time, and their edges and colours serve any task.
         optimiser: `adamw`, or `sgd` with Nesterov momentum 0.9 as the authors of both networks have it.
         weight_decay: on weights of two dimensions or more.
@@ -207,14 +207,14 @@ def _backbone(network: SaliencyNetwork) -> nn.Module:
     """Find the pretrained part of a network; an empty module where it has none."""
     if isinstance(network.body, MLNet):
         return network.body.blocks
-    return network.body.backbone if isinstance(network.body, TeacherNet) else nn.ModuleList()
+    return network.body.backbone if isinstance(network.body, Lite2) else nn.ModuleList()
 
 
 def freeze(network: SaliencyNetwork, blocks: int) -> None:
     """Keep the first blocks of a pretrained backbone as they are; the deep convnet has none."""
     if isinstance(network.body, MLNet):
         network.body.blocks[:blocks].requires_grad_(False)
-    if isinstance(network.body, TeacherNet) and blocks:
+    if isinstance(network.body, Lite2) and blocks:
         network.body.backbone.stem.requires_grad_(False)
         network.body.backbone.stages[:blocks].requires_grad_(False)
 

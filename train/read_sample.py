@@ -35,13 +35,17 @@ def read_ground_truth(sample: Sample, photograph_hw: tuple[int, int]) -> NDArray
     """Read a sample's fixation density, and its fixations without blur.
 
     Returns:
-        (h', w', 2), each with a largest value of 1; both are the map where a sample has one.
+        (h', w', 2), each with a largest value of 1; both are the map where a sample has one. Where it has a
+        teacher's map too, the density is the mean of the people's and the teacher's, as distributions: some
+        people looked, once, and the teacher knows something of what others would have looked at.
 
     Raises:
         InputError: as for `read_density`.
     """
     density = read_density(sample, photograph_hw)
     points = density
+    if sample.teacher_file is not None:
+        density = _blended(density, _read_map(sample.teacher_file))
     if sample.fixations is not None and sample.map_file is None:
         counts = fixation_counts(sample.fixations.xy, sample.size_hw or photograph_hw)
         points = counts / max(float(counts.max()), 1.0)
@@ -92,6 +96,12 @@ def fit_density(
     inner_wh = (right - left, bottom - top)
     fitted[top:bottom, left:right] = cv2.resize(density, inner_wh, interpolation=cv2.INTER_AREA)
     return fitted
+
+
+def _blended(people: NDArray[np.float32], teacher: NDArray[np.float32]) -> NDArray[np.float32]:
+    wide = cv2.resize(teacher, people.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    mean = people / people.sum() + wide / wide.sum()
+    return np.asarray(mean / mean.max(), np.float32)
 
 
 def _read_map(path: Path) -> NDArray[np.float32]:

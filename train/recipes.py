@@ -9,12 +9,14 @@ from pathlib import Path
 from ..runtime.errors import InputError
 from .augment import Augmentation
 from .batches import Source
-from .distill import distilled_dataset
+from .distill import distilled_dataset, teacher_maps
 from .fit import FitConfig
 from .readers import read_dataset
 from .samples import Dataset, Sample
 
 SHOWN_HW = (480, 640)  # COCO photographs are mostly 4:3; the 256 x 256 copies are squashed
+DISTILLED = ("photos/train",)
+"""Folders of squashed photographs that the teachers label: nobody, or few people, looked at them."""
 VALIDATION_EVERY = 10
 """Every tenth image of MIT1003 and of crowd, in order of names from the first, is for validation."""
 
@@ -27,7 +29,8 @@ class Recipe:
         network: its name.
         sizes_hw: input sizes, taken in turn.
         per_batch: how many samples of each batch come from each source: a name of `SOURCES`, or `distilled`,
-            photographs with the teachers' maps.
+            the photographs of `DISTILLED` with the teachers' maps.
+        blended: people's maps are averaged with the teachers' of the same photographs.
         loss: as `parse_loss` reads it.
         config: how to fit.
         augmentation: limits of the random changes.
@@ -38,15 +41,17 @@ class Recipe:
     per_batch: Mapping[str, int]
     loss: str
     config: FitConfig
+    blended: bool = False
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(crop=0.75))
 
 
+_LOSS = "kld+0.2*cc+0.1*nss"
 RECIPES: dict[str, Recipe] = {
-    "teacher": Recipe(
-        network="teacher",
+    "lite2": Recipe(
+        network="lite2",
         sizes_hw=((384, 512),),
         per_batch={"mit1003": 3, "crowd": 1, "scene500": 1, "salicon": 1, "fixmaps3005": 2},
-        loss="kld+0.2*cc+0.1*nss",
+        loss=_LOSS,
         config=FitConfig(
             steps=1000,
             learning_rate=1e-3,
@@ -62,9 +67,33 @@ RECIPES: dict[str, Recipe] = {
         network="deep_half",
         sizes_hw=((240, 320),),
         per_batch={"mit1003": 3, "crowd": 2, "scene500": 1, "salicon": 1, "fixmaps3005": 1},
-        loss="kld+0.2*cc+0.1*nss",
+        loss=_LOSS,
+        config=FitConfig(steps=450, learning_rate=1.5e-4, warmup=30, ema=0.99, validate_every=150, seed=5),
+    ),
+    "deep_half_distilled": Recipe(
+        network="deep_half",
+        sizes_hw=((240, 320),),
+        per_batch={"mit1003": 2, "crowd": 2, "scene500": 1, "salicon": 1, "distilled": 2},
+        loss=_LOSS,
+        blended=True,
+        config=FitConfig(steps=520, learning_rate=1.5e-4, warmup=20, ema=0.99, validate_every=260, seed=7),
+    ),
+    # Both sizes in turn, so that one file serves both; it is chosen by the large one.
+    "mlnet_distilled": Recipe(
+        network="mlnet",
+        sizes_hw=((480, 640), (240, 320)),
+        per_batch={"mit1003": 2, "crowd": 1, "scene500": 1, "salicon": 1, "distilled": 1},
+        loss=_LOSS,
+        blended=True,
         config=FitConfig(
-            steps=450, learning_rate=1.5e-4, warmup=30, ema=0.99, validate_every=150, metric="cc", seed=5
+            steps=260,
+            learning_rate=2e-4,
+            backbone_rate=0.5,
+            frozen_blocks=2,
+            warmup=20,
+            ema=0.99,
+            validate_every=130,
+            seed=8,
         ),
     ),
 }
@@ -95,23 +124,36 @@ def recipe_data(recipe: Recipe, data: Path, teachers: tuple[Path, ...], cache: P
             f"{data} is not a folder. Give the folder that holds {', '.join(SOURCES)} and photos"
         )
     sources = [
-        Source(dataset=SOURCES[name](data), per_batch=count)
+        Source(dataset=_source(name, recipe, data, teachers, cache), per_batch=count)
         for name, count in recipe.per_batch.items()
-        if name in SOURCES
     ]
-    if "distilled" in recipe.per_batch:
-        photographs = distilled_dataset(data / "photos" / "train", teachers, cache, size_hw=SHOWN_HW)
-        sources.append(Source(dataset=photographs, per_batch=recipe.per_batch["distilled"]))
     return RecipeData(sources=tuple(sources), validation=validation_sets(data))
 
 
+def _source(name: str, recipe: Recipe, data: Path, teachers: tuple[Path, ...], cache: Path) -> Dataset:
+    if name == "distilled":
+        sets = [distilled_dataset(data / one, teachers, cache, size_hw=SHOWN_HW) for one in DISTILLED]
+        return Dataset(name="distilled", samples=tuple(sample for one in sets for sample in one))
+    dataset = SOURCES[name](data)
+    if not recipe.blended:
+        return dataset
+    files = teacher_maps(dataset.samples, teachers, cache)
+    blended = [
+        replace(sample, teacher_file=file) for sample, file in zip(dataset.samples, files, strict=True)
+    ]
+    return replace(dataset, name=f"{dataset.name}, blended", samples=blended)
+
+
 def validation_sets(data: Path) -> tuple[Dataset, ...]:
-    """Read what chooses checkpoints: a tenth of MIT1003, a tenth of crowd, a third of SALICON val."""
+    """Read what chooses checkpoints: every tenth of MIT1003 and of crowd, thinned, as is SALICON val.
+
+    All of them cost a CPU as much as fifty steps; `saliency-eval` takes all.
+    """
     salicon = read_dataset(data / "salicon", split="val", stretch=True)
     return (
-        _every_tenth(data / "mit1003", validation=True),
+        _every_tenth(data / "mit1003", validation=True).every(2),
         _every_tenth(data / "crowd", validation=True),
-        replace(salicon, samples=salicon.samples[::3]),
+        salicon.every(5),
     )
 
 

@@ -18,13 +18,13 @@ from .distributed import Process, process_group
 from .fit import BEST_FILE, FitConfig, fit
 from .losses import parse_loss
 from .networks import NetworkConfig, config_of
+from .networks.lite2 import Lite2, load_efficientnet
 from .networks.mlnet import MLNet, load_vgg16
 from .networks.saliency_network import SaliencyNetwork
 from .readers import read_dataset
 from .recipes import RECIPES, Recipe, RecipeData, recipe_data
 from .run_state import RunState
 from .samples import Dataset
-from .teacher import TeacherNet, load_efficientnet
 
 VALIDATION_BATCH = 8
 
@@ -36,7 +36,7 @@ class Start:
     Attributes:
         checkpoint: a `.safetensors` file; None starts from fresh weights.
         vgg16: an `.npz` with VGG16's convolutions for a fresh MLNet; None leaves them fresh.
-        efficientnet: the `.pth` file of EfficientNet-Lite2 for a fresh teacher; None leaves it fresh.
+        efficientnet: the `.pth` file of EfficientNet-Lite2 for a fresh lite2; None leaves it fresh.
     """
 
     checkpoint: Path | None = None
@@ -137,8 +137,8 @@ def starting_network(config: NetworkConfig, start: Start) -> SaliencyNetwork:
             raise UsageError(f"--vgg16 is for MLNet, not for {config.name}")
         load_vgg16(network.body, start.vgg16)
     if start.efficientnet is not None:
-        if not isinstance(network.body, TeacherNet):
-            raise UsageError(f"--efficientnet is for the teacher, not for {config.name}")
+        if not isinstance(network.body, Lite2):
+            raise UsageError(f"--efficientnet is for lite2, not for {config.name}")
         load_efficientnet(network.body.backbone, start.efficientnet)
     return network
 

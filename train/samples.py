@@ -45,6 +45,7 @@ class Sample:
         fixations: raw fixations, where the dataset has them.
         size_hw: height and width that the fixations' pixels count in (the stimulus as shown). A
             photograph of another size or aspect is stretched to it.
+        teacher_file: a teacher's map, to be learned beside the people's; see `read_ground_truth`.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Sample:
     map_file: Path | None = None
     fixations: Fixations | None = None
     size_hw: tuple[int, int] | None = None
+    teacher_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The networks: a registry that a package of yours can add to, and the four that come with the project.
+"""The networks: a registry that a package of yours can add to, and the five that come with the project.
 
 `docs/your-network.md` adds one. Importing this package loads no PyTorch.
 """

@@ -1,7 +1,7 @@
 """The registry of networks: what a network is made with, by name.
 
 A package adds a network by an entry point of the group `saliency_edge.networks`, whose name is the network's
-name and whose object is a `Network`. The project's own four are added in the same way:
+name and whose object is a `Network`. The project's own five are added in the same way:
 
 | name          | network                       | size (H x W) | map       | parameters | GMAC  |
 | ------------- | ----------------------------- | ------------ | --------- | ---------- | ----- |
@@ -9,6 +9,7 @@ name and whose object is a `Network`. The project's own four are added in the sa
 | `deep_full`   | deep convnet, the paper's     | 240 x 320    | 240 x 320 | 25,806,209 | 133.7 |
 | `mlnet`       | MLNet                         | 480 x 640    | 60 x 80   | 15,452,109 | 123.0 |
 | `mlnet_small` | MLNet, the same weights       | 240 x 320    | 30 x 40   | 15,452,109 |  30.7 |
+| `lite2`       | EfficientNet-Lite2, a readout | 384 x 512    | 48 x 64   |  4,713,401 |   2.5 |
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ NetworkOutput = Literal["logits", "log_density", "density", "saliency", "affine"
 
 _Std: TypeAlias = Annotated[float, Meta(gt=0)]
 
-_OWN = ("deep_half", "deep_full", "mlnet", "mlnet_small")
+_OWN = ("deep_half", "deep_full", "mlnet", "mlnet_small", "lite2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

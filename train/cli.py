@@ -103,7 +103,9 @@ def fit(
 @app.command()
 def recipe(
     name: Annotated[str, typer.Argument(help="One stage of docs/weights.mk, such as deep_half_distilled.")],
-    data: Annotated[Path, typer.Option(help="Folder with mit1003, crowd, scene500, salicon, fixmaps3005 and photos.")],
+    data: Annotated[
+        Path, typer.Option(help="Folder with mit1003, crowd, scene500, salicon, fixmaps3005 and photos.")
+    ],
     output: Output,
     teacher: Teachers = None,
     start: Checkpoint = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -226,16 +227,30 @@ def test_command_prints_and_writes_the_figures(spots: Path, tmp_path: Path) -> N
     done = CliRunner().invoke(app, [*arguments, "--pixels-per-degree", "30", "--json", str(written)])
 
     assert done.exception is None, done.output
-    figures = json.loads(written.read_text(encoding="utf-8"))
+    document = json.loads(written.read_text(encoding="utf-8"))
+    (figures,) = document["sets"]
     assert list(figures["model_by_image"]) == ["0", "2"]
     assert figures["config"] == {"sigma_px": pytest.approx(3.0), "seed": 0}
-    assert list(figures["lines"]) == [MODEL, PRIOR, OBSERVERS]
-    assert figures["contract"]["network"] == "grey"
+    assert list(figures["lines"])[:3] == [MODEL, PRIOR, OBSERVERS]
+    assert document["contract"]["network"] == "grey"
     mean = figures["lines"][MODEL]["NSS"]["mean"]
     assert mean == pytest.approx(np.mean([row["NSS"] for row in figures["model_by_image"].values()]))
     table = done.output.splitlines()
     assert f"NSS        {mean:.3f} [" in next(line for line in table if line.startswith("NSS"))
     assert [line.split()[0] for line in table[-len(METRICS) :]] == list(METRICS)
+
+
+def test_several_sets_have_a_mean(spots: Path, tmp_path: Path) -> None:
+    model, written = _save_model(tmp_path / "grey.onnx"), tmp_path / "figures.json"
+    shutil.copytree(spots, tmp_path / "twice")
+
+    done = CliRunner().invoke(app, [str(model), str(spots), str(tmp_path / "twice"), "--json", str(written)])
+
+    assert done.exception is None, done.output
+    document = json.loads(written.read_text(encoding="utf-8"))
+    one, other = (figures["lines"][MODEL]["NSS"]["mean"] for figures in document["sets"])
+    assert document["mean over sets"][MODEL]["NSS"]["mean"] == pytest.approx((one + other) / 2)
+    assert "mean over 2 sets" in done.output
 
 
 def test_command_says_what_is_amiss(spots: Path, tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ def test_every_recipe_is_run_once_from_what_is_there(data: Path) -> None:
         assert words[0] == "recipe"
         values, _ = parsed(train_cli.app, words)
         recipe = RECIPES[values["name"]]
-        starts = [path for path in (values["start"], values["vgg16"], values["efficientnet"]) if path is not None]
+        starts = [
+            path for path in (values["start"], values["vgg16"], values["efficientnet"]) if path is not None
+        ]
         teachers = list(values["teacher"] or ())
         assert there.issuperset({*starts, *teachers}), values
         assert bool(teachers) == bool(recipe.blended or "distilled" in recipe.per_batch), values

@@ -51,7 +51,8 @@ class TorchBackend:
         problem: SaliencyError | None = None
         if missing is not None:
             problem = BackendError(
-                f"{file} needs {missing}, which is not installed. Add it: pip install 'saliency-edge[train]'"
+                f"{source.file or 'PyTorch'} needs {missing}, which is not installed. "
+                "Add it: pip install 'saliency-edge[train]'"
             )
         return [
             Candidate(

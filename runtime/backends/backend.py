@@ -46,6 +46,8 @@ class LoadOptions:
     Attributes:
         backend: name of the one that must run it; `auto` leaves the choice to what is proved here.
         threads: CPU threads per inference; None leaves it to the backend.
+        throughput: whether frames wait and nobody waits for a single map, as with files: several inferences
+            at once then take longer each and less together.
         strict: whether to fail where another backend, device or precision would have to step in.
         rebuild: whether to build a bundle's engine again where it is missing or not for this machine.
         must_pass: whether maps that are not PyTorch's are an error; a bench measures them, and says so.
@@ -56,6 +58,7 @@ class LoadOptions:
 
     backend: str = "auto"
     threads: int | None = None
+    throughput: bool = False
     strict: bool = False
     rebuild: bool = False
     must_pass: bool = True
@@ -245,7 +248,10 @@ class Inference:
 
 @runtime_checkable
 class OverlappingModel(Protocol):
-    """An engine that takes the next frames in while it computes maps of the last ones."""
+    """A model that takes the next frames in while it computes maps of the last ones."""
+
+    slots: int
+    """How many inferences keep it busy."""
 
     def submit(self, frames: NDArray[np.uint8]) -> Pending:
         """Start to compute saliency maps; see `submit`."""
@@ -325,7 +331,7 @@ def infer_each(
     Raises:
         SaliencyError: what `batches` or the engine raised, after the maps of what was started before.
     """
-    kept_count = 1 if ahead and isinstance(engine, OverlappingModel) else 0
+    kept_count = engine.slots - 1 if ahead and isinstance(engine, OverlappingModel) else 0
     under_way: deque[tuple[T, Pending, float]] = deque()
     failure: Exception | None = None
     try:

@@ -42,7 +42,6 @@ _FEATURES: Mapping[Arithmetic, frozenset[str]] = {
     "fp16": frozenset({"asimdhp", "avx512_fp16", "amx_fp16"}),
 }
 _HINTS: Mapping[Arithmetic | None, str] = {None: "f32", "bf16": "bf16", "fp16": "f16"}
-_REQUESTS = 2
 _HASH_CHARACTERS = 64
 _FOLDER = "openvino"
 _MOST_KEPT = 16
@@ -80,7 +79,10 @@ class OpenVinoBackend:
     def load(self, source: ModelSource, candidate: Candidate, options: LoadOptions) -> OpenVinoModel:
         """Load an ONNX file; see `Backend.load`."""
         return OpenVinoModel.load(
-            source.verified(candidate), arithmetic=candidate.arithmetic, threads=options.threads
+            source.verified(candidate),
+            arithmetic=candidate.arithmetic,
+            threads=options.threads,
+            throughput=options.throughput,
         )
 
 
@@ -94,7 +96,7 @@ def _arithmetics(precision: Precision | None) -> Iterator[Arithmetic | None]:
 
 
 class OpenVinoModel:
-    """An ONNX file in OpenVINO, with two inference requests: one waits while the other is computed."""
+    """An ONNX file in OpenVINO, with an inference request more than it computes at once."""
 
     def __init__(
         self,
@@ -110,18 +112,26 @@ class OpenVinoModel:
         self.arithmetic = arithmetic
         self.description = f"OpenVINO {version} CPU, {kind}"
         self._compiled, self._place = compiled, place
-        self._slots = deque(_Slot(compiled, self) for _ in range(_REQUESTS))  # the longest unused first
+        # One more than are computed at once: it is there when one of them ends.
+        self.slots = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + 1
+        self._slots = deque(_Slot(compiled, self) for _ in range(self.slots))  # the longest unused first
 
     @classmethod
     def load(
-        cls, path: Path, *, arithmetic: Arithmetic | None = None, threads: int | None = None
+        cls,
+        path: Path,
+        *,
+        arithmetic: Arithmetic | None = None,
+        threads: int | None = None,
+        throughput: bool = False,
     ) -> OpenVinoModel:
         """Load an ONNX file with its contract.
 
         Args:
             path: of the `.onnx`.
             arithmetic: `bf16` or `fp16` to be computed in that; None computes what is not int8 in fp32.
-            threads: CPU threads per inference; None leaves it to OpenVINO: one for each core.
+            threads: CPU threads; None leaves it to OpenVINO: one for each core.
+            throughput: several inferences at once, on few threads each, in the place of one on all of them.
 
         Raises:
             ArtifactError: the file is missing, empty, cut off or no ONNX.
@@ -132,7 +142,10 @@ class OpenVinoModel:
         if not path.is_file():
             raise ArtifactError(f"no such file: {path}. Make it with saliency-export")
         core = ov.Core()
-        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINTS[arithmetic]}
+        config = {
+            "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY",
+            "INFERENCE_PRECISION_HINT": _HINTS[arithmetic],
+        }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = str(threads)
         try:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
 
 from ..backends.backend import Model
 from ..backends.select import load_model
@@ -95,8 +96,20 @@ def _run(
 
 
 def _engine_of(options: RunOptions, say: Callable[[str], None]) -> Model:
-    load = replace(options.load, inform=lambda line: say(f"proof   {line}"))
+    load = replace(
+        options.load,
+        throughput=options.policy in (None, ALL) and all(map(_is_file, options.sources)),
+        inform=lambda line: say(f"proof   {line}"),
+    )
     return load_model(options.model, options.precision, load)
+
+
+def _is_file(source: str) -> bool:
+    """Whether a source is a file, whose frames wait for the model."""
+    try:
+        return Path(source).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _web_of(

@@ -42,6 +42,7 @@ class TensorRtModel:
             BackendError: there is not enough memory, or the engine does not run.
         """
         self.path = path
+        self.slots = _MAX_SLOTS
         self.contract = contract
         # Engines are strongly typed: fp16 is rounded behind every layer.
         self.arithmetic: Arithmetic = contract.precision

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from saliency_edge.runtime.backends.backend import submit
+from saliency_edge.runtime.backends.backend import infer_each, submit
 from saliency_edge.runtime.backends.openvino_backend import OpenVinoBackend, OpenVinoModel
 from saliency_edge.runtime.contract import METADATA_KEY
 from saliency_edge.runtime.errors import ArtifactError, BackendError, ContractError
@@ -191,3 +191,13 @@ def test_arithmetic_is_what_the_processor_really_does(tmp_path: Path) -> None:
 
 def test_it_is_named_as_the_option_names_it() -> None:
     assert OpenVinoBackend.name == "openvino"
+
+
+def test_files_are_computed_several_at_once(tmp_path: Path) -> None:
+    path = save_toy(tmp_path / "toy.onnx")
+    frames = [noise(SIZE_HW, seed)[np.newaxis] for seed in range(9)]
+    with closing(OpenVinoModel.load(path, throughput=True)) as model:
+        assert model.slots == int(model._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + 1
+        found = [maps[0] for _, maps, _ in infer_each(model, enumerate(frames), ahead=True)]
+
+    np.testing.assert_allclose(found, [toy_map(batch[0]) for batch in frames], atol=1e-6)

@@ -49,8 +49,11 @@ def select_command(
     Near-duplicates are dropped, clips are sampled over their length, and dark, bright, flat and colourful
     frames are represented.
     """
+    from ..runtime.options import MAX_SEED, check_range
     from .selection import select_frames, selection_json, selection_text, write_folder, write_manifest
 
+    check_range("--frames", frames, 1, 1_000_000)
+    check_range("--seed", seed, 0, MAX_SEED)
     selection = select_frames(sources, frames, seed)
     write = write_manifest if output.suffix == ".json" else write_folder
     write(selection, output)
@@ -77,12 +80,14 @@ def ranges_command(
     Nothing is computed where FILE already holds the ranges of this model, these frames and this method.
     """
     from ..runtime.artifact import check_writable
-    from ..runtime.options import parse_size
+    from ..runtime.options import MAX_SEED, check_range, parse_size
     from .audit import ranges_text
     from .calibrate import make_ranges
     from .graph import load_model
     from .selection import select_frames, selection_json, selection_text
 
+    check_range("--frames", frames, 1, 1_000_000)
+    check_range("--seed", seed, 0, MAX_SEED)
     check_writable(output)
     shown_hw = parse_size(shown, "--shown") if shown else None
     loaded = load_model(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..runtime.artifact import refuse_pickle
 from ..runtime.bundle import Bundle
 from ..runtime.contract import INPUT_NAME, Contract
-from ..runtime.errors import ArtifactError, BackendError, ContractError
+from ..runtime.errors import ArtifactError, BackendError, ContractError, reason_of
 
 if TYPE_CHECKING:
     import onnx
@@ -122,6 +123,11 @@ def _read_model(file: Path, path: Path) -> CalibratedModel:
     try:
         graph = onnx.load(file)
     except Exception as error:  # protobuf's DecodeError, which onnx does not name
+        if re.search("external data|should be stored in", str(error), re.IGNORECASE):
+            raise ArtifactError(
+                f"{path} keeps weights in another file, which cannot be read ({reason_of(error)}). "
+                "Put that file beside it, or save the model as one file"
+            ) from error
         raise ArtifactError(
             f"{path} is damaged or no ONNX model. Make it again: saliency-export --fp32"
         ) from error

@@ -11,7 +11,7 @@ import typer
 from ..runtime.console import echo, make_app, run_app
 from ..runtime.contract import Precision
 from ..runtime.errors import UsageError
-from ..runtime.options import parse_size
+from ..runtime.options import check_range, parse_size
 from ..train.networks import network_names
 from .options import (
     DEFAULT_OPSET,
@@ -192,6 +192,7 @@ def export(
     from ..runtime.backends.tensorrt.receipt import BuildOptions
     from .tensorrt.build import EnginePlan, build_bundle
 
+    check_range("--workspace", workspace or 1, 1, 1 << 20)
     precisions = asked_precisions(fp32=fp32, fp16=fp16, int8=int8)
     built = BuildOptions(
         workspace_mib=workspace,

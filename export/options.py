@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..runtime.contract import Precision
 from ..runtime.errors import UsageError
+from ..runtime.options import check_range
 
 if TYPE_CHECKING:
     from .int8.options import Int8Options
@@ -18,6 +19,9 @@ DEFAULT_OPSET = 19
 """The lowest one with fp16 scales of Q/DQ nodes; TensorRT 10.3, the oldest supported, reads up to 20."""
 OPSETS = range(18, 24)
 MAX_BATCH = 64
+MAX_KLDIV = 1000.0
+MAX_BUDGET = (4096, 100_000)
+"""Most frames that a layer is tried on, and most sets of layers that are tried."""
 
 
 def parse_batch(text: str) -> tuple[int, int]:
@@ -26,7 +30,7 @@ def parse_batch(text: str) -> tuple[int, int]:
     Raises:
         UsageError: it is no batch.
     """
-    found = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    found = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", text)
     smallest, largest = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 0 < smallest <= largest <= MAX_BATCH:
         raise UsageError(
@@ -59,12 +63,13 @@ def asked_precisions(*, fp32: bool, fp16: bool, int8: bool) -> tuple[Precision, 
     return tuple(precision for precision, is_asked in asked.items() if is_asked)
 
 
-def parse_limits(name: str, text: str) -> tuple[float, float]:
+def parse_limits(name: str, text: str, largest: float) -> tuple[float, float]:
     """Read a limit on the mean and one on the worst frame: `0.998,0.99`; one number is for both.
 
     Args:
         name: of the option.
         text: its value.
+        largest: value that the figure can take; a limit lies between 0 and it.
 
     Raises:
         UsageError: it is no limit.
@@ -74,8 +79,11 @@ def parse_limits(name: str, text: str) -> tuple[float, float]:
         values = [float(part) for part in parts]
     except ValueError:
         values = []
-    if len(values) not in (1, 2) or not all(0 <= value <= 1000 for value in values):
-        raise UsageError(f"{name} {text}: expected MEAN,WORST such as 0.998,0.99, or one number for both")
+    if len(values) not in (1, 2) or not all(0 <= value <= largest for value in values):
+        raise UsageError(
+            f"{name} {text}: expected MEAN,WORST such as 0.998,0.99, or one number for both, "
+            f"from 0 to {largest:g}"
+        )
     return values[0], values[-1]
 
 
@@ -85,10 +93,13 @@ def parse_budget(text: str) -> tuple[int, int]:
     Raises:
         UsageError: it is no budget.
     """
-    found = re.fullmatch(r"(\d+),(\d+)", text)
+    found = re.fullmatch(r"(\d{1,9}),(\d{1,9})", text)
     frames, sets = (int(found[1]), int(found[2])) if found else (0, 0)
-    if not (frames and sets):
-        raise UsageError(f"--search-budget {text}: expected FRAMES,SETS, both from 1 on, such as 4,24")
+    if not (0 < frames <= MAX_BUDGET[0] and 0 < sets <= MAX_BUDGET[1]):
+        raise UsageError(
+            f"--search-budget {text}: expected FRAMES,SETS, both from 1 on, such as 4,24, "
+            f"up to {MAX_BUDGET[0]},{MAX_BUDGET[1]}"
+        )
     return frames, sets
 
 
@@ -123,12 +134,13 @@ def int8_options(
         raise UsageError("--calib makes ranges of its own, and --ranges brings others. Give one of them")
     limits, budget = GateLimits(), SearchBudget()
     if min_cc is not None:
-        mean, worst = parse_limits("--min-cc", min_cc)
+        mean, worst = parse_limits("--min-cc", min_cc, 1)
         limits = replace(limits, cc_mean=mean, cc_worst=worst)
     if max_kld is not None:
-        mean, worst = parse_limits("--max-kld", max_kld)
+        mean, worst = parse_limits("--max-kld", max_kld, MAX_KLDIV)
         limits = replace(limits, kldiv_mean=mean, kldiv_worst=worst)
     if max_peak_shift is not None:
+        check_range("--max-peak-shift", max_peak_shift, 0, 10_000)
         limits = replace(limits, peak_shift_p95=max_peak_shift)
     if search_budget is not None:
         frames, sets = parse_budget(search_budget)

@@ -6,17 +6,23 @@ import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
-from .errors import SaliencyError
+from .errors import SaliencyError, reason_of
 from .public_text import printable, redact
 
 if TYPE_CHECKING:
     import typer
 
+
+DEBUG_VARIABLE = "SALIENCY_DEBUG"
+"""Environment variable that lets commands show the traceback of an error."""
+
+_LONGEST_LINE = 2000
 
 LIBRARY_REMEDY = (
     "OpenCV needs the system's libGL and GLib: apt-get install libgl1 libglib2.0-0, "
@@ -67,17 +73,18 @@ def warn(text: str) -> None:
 
 
 def run_app(app: typer.Typer) -> None:
-    """Run a typer app; a `SaliencyError` becomes one line on stderr and exit code 1, Ctrl-C exit code 130."""
+    """Run a typer app; whatever it raises becomes one line on stderr and an exit code.
+
+    1: a `SaliencyError`, or what the system refuses (a file, memory, a shared library). 2: options that
+    cannot be. 70: an exception that nobody foresaw, a fault of ours. 130: Ctrl-C. With `SALIENCY_DEBUG=1`
+    the traceback comes before the line.
+    """
     signal.signal(signal.SIGTERM, _exit_by_sigterm)
     try:
         code = app(standalone_mode=False)
     except SaliencyError as error:
-        warn(f"error: {_one_line(error)}")
-        raise SystemExit(1) from None
-    except ImportError as error:  # a shared library that the system lacks; our own extras say so themselves
-        if ".so" not in str(error):
-            raise
-        warn(f"error: {_one_line(error)}. {LIBRARY_REMEDY}")
+        _show_traceback()
+        warn(f"error: {one_line(error)}")
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         warn("stopped")
@@ -86,15 +93,40 @@ def run_app(app: typer.Typer) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except Exception as error:
-        if not hasattr(error, "format_message"):  # of typer and of click: options that cannot be
-            raise
-        warn(_usage_text(error))
-        raise SystemExit(error.exit_code) from None  # type: ignore[attr-defined]
+        if hasattr(error, "format_message"):  # of typer and of click: options that cannot be
+            warn(_usage_text(error))
+            raise SystemExit(error.exit_code) from None  # type: ignore[attr-defined]
+        _show_traceback()
+        text, code = _unforeseen(error)
+        warn(text)
+        raise SystemExit(code) from None
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).splitlines())
+def _show_traceback() -> None:
+    if os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
+        warn(traceback.format_exc())
+
+
+def _unforeseen(error: Exception) -> tuple[str, int]:
+    """Line and exit code for an exception that no part of ours has turned into a `SaliencyError`."""
+    reason = reason_of(error)
+    if isinstance(error, ImportError) and ".so" in reason:  # our own extras say so themselves
+        return f"error: {reason}. {LIBRARY_REMEDY}", 1
+    if isinstance(error, MemoryError) or "Insufficient memory" in reason:  # the latter is OpenCV's
+        return f"error: out of memory ({reason}). Take smaller frames or batches, or free some memory", 1
+    if isinstance(error, OSError) and error.strerror:
+        name = f" {error.filename}" if error.filename else ""
+        return f"error: cannot use{name or ' a file'}: {error.strerror}. Check it and the disk", 1
+    kind = type(error).__name__
+    said = kind if reason == kind else f"{kind}: {reason}"
+    return f"internal error: {said}. Please report it; {DEBUG_VARIABLE}=1 shows where", os.EX_SOFTWARE
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text as commands print it: in one line, control bytes escaped, cut where it is endless."""
+    text = printable(" ".join(str(error).splitlines()), keep="")
+    return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}..."
 
 
 def _usage_text(error: Exception) -> str:

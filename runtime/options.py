@@ -7,6 +7,25 @@ import re
 from .errors import UsageError
 
 MAX_SIDE = 4096
+MAX_SEED = 2**32 - 1
+"""Largest seed that NumPy's and PyTorch's generators both take."""
+MAX_WORKERS = 256
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Refuse a number outside a range, NaN with them.
+
+    Args:
+        name: of the option.
+        value: its value.
+        low: smallest value that is taken.
+        high: largest value that is taken.
+
+    Raises:
+        UsageError: the value lies outside.
+    """
+    if not low <= value <= high:
+        raise UsageError(f"{name} {value}: expected a number from {low:g} to {high:g}")
 
 
 def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
@@ -22,7 +41,7 @@ def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
     Raises:
         UsageError: it is none.
     """
-    found = re.fullmatch(r"(\d+)[xX](\d+)", text)
+    found = re.fullmatch(r"(\d{1,9})[xX](\d{1,9})", text)
     size_hw = (int(found[1]), int(found[2])) if found else (0, 0)
     if not all(0 < side <= MAX_SIDE for side in size_hw):
         raise UsageError(f"{option} {text}: expected HEIGHTxWIDTH in pixels, such as 240x320, to {MAX_SIDE}")

@@ -17,6 +17,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import read_arrays
 from .backends.backend import Model, infer_one
 from .contract import Arithmetic, Precision
 from .errors import ArtifactError, ParityError
@@ -125,17 +126,22 @@ class GoldenFrames:
         Raises:
             ArtifactError: it is missing, damaged, or holds no frames.
         """
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                golden = cls(
-                    names=tuple(map(str, arrays["names"])), pixels=arrays["frames"], maps=arrays["maps"]
-                )
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise ArtifactError(
-                f"{path} holds no golden frames ({error}). Export the bundle again: saliency-export"
-            ) from error
+        remedy = "Export the bundle again: saliency-export"
+        arrays = read_arrays(path, remedy=remedy)
+        for name, ndim, kind in (("names", 1, "U"), ("frames", 4, "u"), ("maps", 3, "f")):
+            found = arrays.get(name)
+            if found is None or found.ndim != ndim or found.dtype.kind != kind:
+                what = "missing" if found is None else f"{found.dtype} {found.shape}"
+                raise ArtifactError(f"{path} holds no golden frames: {name} is {what}. {remedy}")
+        golden = cls(
+            names=tuple(map(str, arrays["names"])),
+            pixels=np.ascontiguousarray(arrays["frames"], np.uint8),
+            maps=np.asarray(arrays["maps"], np.float32),
+        )
         if not len(golden.names) == len(golden.pixels) == len(golden.maps) > 0:
-            raise ArtifactError(f"{path} holds no golden frames. Export the bundle again: saliency-export")
+            raise ArtifactError(f"{path} holds no golden frames. {remedy}")
+        if not np.isfinite(golden.maps).all():
+            raise ArtifactError(f"{path}: PyTorch's maps are not all numbers. {remedy}")
         return golden
 
 

@@ -59,10 +59,15 @@ def fit(
     workers: Workers = 0,
 ) -> None:
     """Train on your own data; started again with the same options, a stopped run goes on."""
-    from ..runtime.options import parse_size
+    from ..runtime.options import check_range, parse_size
     from .fit import FitConfig
+    from .losses import parse_loss
     from .run import FitOptions, Start, run_fit
 
+    check_range("--learning-rate", learning_rate, 1e-9, 10)
+    check_range("--batch", batch, 1, 65536)
+    check_range("--validation-share", validation_share, 1e-6, 1 - 1e-6)
+    parse_loss(loss)
     config = FitConfig(
         steps=steps,
         learning_rate=learning_rate,

@@ -41,6 +41,15 @@ def process_group(device: str | None = None) -> Iterator[Process]:
         distributed.destroy_process_group()
 
 
+def holds_everywhere(is_true: bool, device: torch.device) -> bool:
+    """Whether something holds in all processes; each of them must come here, and all get the same answer."""
+    if not distributed.is_initialized():
+        return is_true
+    votes = torch.tensor(int(is_true), device=device)
+    distributed.all_reduce(votes, op=distributed.ReduceOp.MIN)
+    return bool(votes)
+
+
 def wrap(network: nn.Module, process: Process) -> nn.Module:
     """Let gradients be averaged over the processes; the network itself where there is one."""
     if process.world_size == 1:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ..runtime import metrics
 from ..runtime.backends.backend import Model, saliency_of
 from ..runtime.errors import ArtifactError, InputError
+from ..runtime.options import MAX_SEED, check_range
 from .baselines import CentrePrior, FixationPool, on_grid, split_observers
 from .fixation_map import fixation_map
 from .read_sample import SIGMA_OF_SIDE
@@ -51,6 +52,16 @@ class EvaluationConfig:
 
     sigma_px: float | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            UsageError: one of them cannot be.
+        """
+        check_range("--seed", self.seed, 0, MAX_SEED)
+        if self.sigma_px is not None:
+            check_range("the blur in pixels (--sigma)", self.sigma_px, 0.1, 10_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +153,7 @@ def evaluate(
     pool = FixationPool.of([sample.fixations for sample in samples], [_size_hw(sample) for sample in samples])
     rows: dict[str, list[NDArray[np.float64]]] = {MODEL: [], PRIOR: [], OBSERVERS: []}
     for index, sample in enumerate(progress(samples, "images")):
-        seed = config.seed + index
+        seed = (config.seed + index) % (MAX_SEED + 1)
         truth = _Truth(
             map=truth_map(sample, config),
             xy=sample.fixations.xy if sample.fixations else None,

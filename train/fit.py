@@ -9,17 +9,18 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..runtime.errors import TrainingError
+from ..runtime.errors import TrainingError, UsageError
+from ..runtime.options import MAX_SEED, MAX_WORKERS, check_range
 from .batches import Batch, TrainingBatches, training_loader
 from .checkpoint import save_checkpoint
 from .choices import Metric, Optimiser, Schedule
-from .distributed import Process, wrap
+from .distributed import Process, holds_everywhere, wrap
 from .losses import Loss
 from .networks.lite2 import Lite2
 from .networks.mlnet import MLNet
@@ -76,6 +77,30 @@ class FitConfig:
     seed: int = 0
     workers: int = 0
 
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            UsageError: one of them cannot be.
+        """
+        ranges = {
+            "steps": (1, 10**9),
+            "learning_rate": (0.0, 10.0),
+            "backbone_rate": (0.0, 100.0),
+            "frozen_blocks": (0, 5),
+            "weight_decay": (0.0, 1.0),
+            "warmup": (0, 10**9),
+            "clip_norm": (1e-9, 1e9),
+            "validate_every": (1, 10**9),
+            "patience": (0, 10**9),
+            "seed": (0, MAX_SEED),
+            "workers": (0, MAX_WORKERS),
+        }
+        for name, (low, high) in ranges.items():
+            check_range(f"--{name.replace('_', '-')}", getattr(self, name), low, high)
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"--ema {self.ema:g}: expected a decay from 0 (none) to below 1, such as 0.999")
+
 
 def fit(
     network: SaliencyNetwork,
@@ -120,6 +145,10 @@ def fit(
                 continue
             by_set = validate(averaged, validation, process.device, amp=config.amp)
             figures = mean_over_sets(by_set)
+            if not all(map(math.isfinite, asdict(figures).values())):
+                raise TrainingError(
+                    f"validation is not finite at step {step + 1}: {figures}. Lower --learning-rate"
+                )
             state = advance(state, step + 1, figures, config)
             if process.rank == 0:
                 log.validation(step + 1, by_set, averaged, next(iter(validation.values()))[0])
@@ -157,6 +186,10 @@ def train_step(
             prediction = model(frames)  # (N, h, w)
         points = batch.points.to(device)
         value = loss(prediction, batch.density.to(device), prior_of(model), points)
+        number = value.item()
+        # Before gradients are averaged over the processes: one that left alone would keep the others waiting.
+        if not holds_everywhere(math.isfinite(number), device):
+            raise _not_finite(number, step, batch)
         optimiser.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
     except torch.cuda.OutOfMemoryError as error:
@@ -164,15 +197,21 @@ def train_step(
         raise TrainingError(
             f"out of GPU memory with {count} images a step. Try --batch {max(1, count // 2)}"
         ) from error
-    number = value.item()
-    if not math.isfinite(number):
-        raise TrainingError(
-            f"the loss is {number} at step {step} on {', '.join(batch.names)}. "
-            "Lower --learning-rate, or look at these photographs"
-        )
     nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
     optimiser.step()
     return number
+
+
+def _not_finite(number: float, step: int, batch: Batch) -> TrainingError:
+    if math.isfinite(number):
+        return TrainingError(
+            f"the loss is not finite at step {step} in another process, which says on what. "
+            "Lower --learning-rate"
+        )
+    return TrainingError(
+        f"the loss is {number} at step {step} on {', '.join(batch.names)}. "
+        "Lower --learning-rate, or look at these photographs"
+    )
 
 
 def prior_of(model: nn.Module) -> torch.Tensor | None:

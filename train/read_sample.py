@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.arrays import read_array
 from ..runtime.contract import Fit
-from ..runtime.errors import InputError
+from ..runtime.errors import ArtifactError, InputError
 from ..runtime.fit import window_of
 from .fixation_map import fixation_counts, fixation_map
 from .readers import read_map, read_photo
@@ -106,5 +107,9 @@ def _blended(people: NDArray[np.float32], teacher: NDArray[np.float32]) -> NDArr
 
 def _read_map(path: Path) -> NDArray[np.float32]:
     if path.suffix == ".npy":  # a teacher's map, from `distill.py`
-        return np.load(path, allow_pickle=False).astype(np.float32)  # type: ignore[no-any-return]
+        remedy = "Remove it: the teacher's map is computed again"
+        density = read_array(path, remedy=remedy)
+        if density.ndim != 2 or density.dtype.kind != "f" or not np.isfinite(density).all():
+            raise ArtifactError(f"{path} is no map of a teacher. {remedy}")
+        return density.astype(np.float32)
     return read_map(path)

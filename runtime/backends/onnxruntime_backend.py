@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -114,8 +115,13 @@ class OnnxRuntimeModel:
         session = open_session(path, threads=threads)
         import onnxruntime  # after the opener, which says what to do where it is missing
 
-        contract = Contract.from_metadata(session.get_modelmeta().custom_metadata_map, str(path))
-        _check_graph(session, contract, path)
+        try:
+            contract = Contract.from_metadata(session.get_modelmeta().custom_metadata_map, str(path))
+            _check_graph(session, contract, path)
+        except UnicodeDecodeError as error:  # names and metadata are bytes to ONNX Runtime
+            raise ArtifactError(
+                f"{path} is damaged: a name in it is not UTF-8. Make it again with saliency-export"
+            ) from error
         return cls(session, contract, onnxruntime.__version__)
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -155,6 +161,7 @@ def _check_graph(session: onnxruntime.InferenceSession, contract: Contract, path
 
 
 NOT_INSTALLED = "onnxruntime is not installed. Add it: pip install 'saliency-edge[onnxruntime]'"
+_LONGEST_REASON = 200
 FATAL_ONLY = 4  # ONNX Runtime's log level; what matters is raised as an error here
 
 
@@ -191,8 +198,12 @@ def open_session(
 
 
 def first_line(error: Exception) -> str:
-    """Give the part of ONNX Runtime's message that says something."""
-    return str(error).partition("\n")[0].rpartition(" : ")[2]
+    """The part of ONNX Runtime's message that says something, without its places in C++."""
+    line = str(error).strip().partition("\n")[0]
+    line = re.sub(r"^(\[ONNXRuntimeError\] : \d+ : \w+ : )", "", line)
+    line = re.sub(r"^Load model from .*? failed:", "", line)
+    line = re.sub(r"\S*onnxruntime_src\S* .*\)(?: \[\w+\])? (?=[A-Z])", "", line)
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
 
 
 def _onnxruntime() -> ModuleType:
@@ -205,11 +216,29 @@ def _onnxruntime() -> ModuleType:
 
 
 def _refusal(model: Path | bytes, error: Exception, ort: ModuleType) -> ArtifactError | BackendError:
-    if isinstance(model, Path):
+    """Say what is wrong: a whole model that is too new for this ONNX Runtime is not a damaged one."""
+    runtime, text = f"ONNX Runtime {ort.__version__}", str(error)
+    if not isinstance(model, Path):
+        return BackendError(f"{runtime} refuses the graph: {first_line(error)}")
+    newer = "Update onnxruntime, or export the model again, with --opset 19"
+    if found := re.search(r"model IR version: (\d+), max supported IR version: (\d+)", text):
+        return ArtifactError(f"{model} has IR version {found[1]}, {runtime} reads up to {found[2]}. {newer}")
+    if found := re.search(r"Opset (\d+) is under development.*domain (\S+) is till opset (\d+)", text):
         return ArtifactError(
-            f"{model} is damaged or no ONNX model ({first_line(error)}). Make it again with saliency-export"
+            f"{model} has opset {found[1]} of {found[2]}, {runtime} reads up to {found[3]}. {newer}"
         )
-    return BackendError(f"ONNX Runtime {ort.__version__} refuses the graph: {first_line(error)}")
+    if found := re.search(r"No Op registered for (\S+)|Fatal error: (\S+?)\(", text):
+        return ArtifactError(
+            f"{model} holds the operator {found[1] or found[2]}, unknown to {runtime}. {newer}"
+        )
+    if re.search(r"external (?:data|tensor|initializer)|External data", text):
+        return ArtifactError(
+            f"{model} keeps weights in another file, which cannot be read ({first_line(error)}). "
+            "Put that file beside it, or save the model as one file"
+        )
+    return ArtifactError(
+        f"{model} is damaged or no ONNX model ({first_line(error)}). Make it again with saliency-export"
+    )
 
 
 def _providers(ort: ModuleType) -> list[str]:

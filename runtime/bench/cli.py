@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from ..console import echo, make_app, run_app, warn
-from ..options import parse_size
+from ..options import check_range, parse_size
 
 if TYPE_CHECKING:
     from ..contract import Precision
@@ -124,6 +124,14 @@ def bench(
     from .measure import BenchPlan
     from .timing import InterleavedPlan, IsolatedPlan
 
+    check_range("--threads", threads or 1, 1, 1024)
+    check_range("--frames", frames, 50, 1_000_000)
+    check_range("--rounds", rounds, 5, 100_000)
+    check_range("--seconds", seconds, 1, 86_400)
+    check_range("--start-ups", start_ups, 0, 1000)
+    check_range("--leak", leak, 0.01, 1e6)
+    check_range("--peak-tops", peak_tops or 1, 0.001, 1e6)
+    check_range("--bandwidth", bandwidth or 1, 0.1, 1e6)
     limits = Limits(tolerance=parse_tolerance(tolerance), leak_mb=leak)
     plan = BenchPlan(
         models=model_specs(models, parse_precisions(precision) if precision else (), backend, threads),
@@ -219,7 +227,7 @@ def parse_tolerance(text: str) -> float:
     """
     from ..errors import UsageError
 
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", text.strip())
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(%?)", text.strip())
     tolerance = float(found[1]) / (100 if found[2] else 1) if found else 0.0
     if not 0 < tolerance <= 1:
         raise UsageError(f"--tolerance {text}: expected a part such as 10% or 0.1")
@@ -234,7 +242,7 @@ def parse_batches(text: str) -> tuple[int, ...]:
     """
     from ..errors import UsageError
 
-    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text):
         raise UsageError(f"--batch {text}: expected counts of frames, such as 1 or 1,4,8")
     return tuple(int(part) for part in text.split(","))
 

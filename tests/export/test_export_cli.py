@@ -190,8 +190,8 @@ def test_option_texts_are_understood() -> None:
     assert asked_precisions(fp32=True, fp16=True, int8=False) == ("fp32", "fp16")
     assert asked_precisions(fp32=False, fp16=False, int8=True) == ("int8",)
     assert asked_precisions(fp32=False, fp16=True, int8=True) == ("fp16", "int8")
-    assert parse_limits("--min-cc", "0.998,0.99") == (0.998, 0.99)
-    assert parse_limits("--max-kld", "0.01") == (0.01, 0.01)
+    assert parse_limits("--min-cc", "0.998,0.99", 1) == (0.998, 0.99)
+    assert parse_limits("--max-kld", "0.01", 1000) == (0.01, 0.01)
     assert parse_budget("2,8") == (2, 8)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from ...runtime.errors import ArtifactError, ContractError, UsageError
+from ...runtime.arrays import read_arrays
+from ...runtime.errors import ContractError, UsageError
 from .registry import Network, NetworkConfig
 
 STRIDE = 8
@@ -104,11 +104,7 @@ def load_vgg16(network: MLNet, path: Path) -> None:
         ArtifactError: the file cannot be read.
         ContractError: arrays are missing or of another shape.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"{path} cannot be read as .npz ({error}). Get the backbone again") from error
+    arrays = read_arrays(path, remedy="Get the backbone again")
     for number, block in enumerate(network.blocks, start=1):
         convolutions = [layer for layer in block.modules() if isinstance(layer, nn.Conv2d)]
         for position, convolution in enumerate(convolutions, start=1):
@@ -118,8 +114,8 @@ def load_vgg16(network: MLNet, path: Path) -> None:
 def _fill(convolution: nn.Conv2d, arrays: dict[str, NDArray[np.floating]], name: str, path: Path) -> None:
     for kind, parameter in convolution.named_parameters():
         found = arrays.get(f"{name}.{kind}")
-        if found is None or found.shape != tuple(parameter.shape):
-            shape = "missing" if found is None else str(found.shape)
+        if found is None or found.shape != tuple(parameter.shape) or found.dtype.kind != "f":
+            shape = "missing" if found is None else f"{found.dtype} {found.shape}"
             raise ContractError(f"{path}: {name}.{kind} is {shape}, expected {tuple(parameter.shape)}")
         parameter.data.copy_(torch.from_numpy(found.astype(np.float32)))
 

@@ -56,8 +56,8 @@ def find_cat2000(root: Path, split: str | None) -> Found:
 
 def _locations(path: Path) -> tuple[Fixations, tuple[int, int]]:
     values = np.asarray(load_variable(path, "fixLocs"))
-    if values.ndim != 2:
-        raise InputError(f"{path}: fixLocs has the shape {values.shape}, expected that of the stimulus")
+    if values.ndim != 2 or values.dtype.kind not in "biuf":
+        raise InputError(f"{path}: fixLocs is {values.dtype} {values.shape}, expected a map of the stimulus")
     return fixations_at(values > 0)
 
 

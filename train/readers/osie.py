@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime.errors import InputError, UsageError
+from ...runtime.errors import InputError, UsageError, reason_of
 from ..samples import Fixations
 from .located import join_subjects
 from .matlab import load_variable
@@ -50,8 +50,8 @@ def find_osie(root: Path, split: str | None) -> Found:
     cells = np.atleast_1d(load_variable(path, "fixations"))
     try:
         fixations = dict(_fixations(cell) for cell in cells)
-    except (AttributeError, ValueError) as error:
-        raise InputError(f"{path}: the variable 'fixations' is not OSIE's ({error})") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: the variable 'fixations' is not OSIE's ({reason_of(error)})") from error
     return Found(photos=images_in(root / "stimuli"), fixations=fixations)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ...runtime.errors import InputError
+from ...runtime.errors import InputError, reason_of
 from ..samples import Fixations
 from .pairing import Found
 from .pixels import below, images_in
@@ -59,17 +59,23 @@ def read_table(path: Path) -> dict[str, Fixations]:
         InputError: a column is missing, or a row is not numbers.
     """
     rows: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if not set(COLUMNS) <= set(reader.fieldnames or ()):
-            found = ",".join(reader.fieldnames or ())
-            raise InputError(f"{path}: columns are {found}, expected {','.join(COLUMNS)}")
-        for row in reader:
-            name = PurePosixPath(row["image"]).with_suffix("").as_posix()
-            try:
-                rows[name].append((float(row["x"]), float(row["y"]), row["subject"]))
-            except (TypeError, ValueError) as error:
-                raise InputError(f"{path}, line {reader.line_num}: {error}. x and y are numbers") from error
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if not set(COLUMNS) <= set(reader.fieldnames or ()):
+                found = ",".join(reader.fieldnames or ())[:80]
+                raise InputError(f"{path}: columns are {found!r}, expected {','.join(COLUMNS)}")
+            for row in reader:
+                try:
+                    name = PurePosixPath(row["image"]).with_suffix("").as_posix()
+                    rows[name].append((float(row["x"]), float(row["y"]), row["subject"] or ""))
+                except (TypeError, ValueError) as error:
+                    reason = f"{reason_of(error)}. Each row is an image's name, a subject, x and y"
+                    raise InputError(f"{path}, line {reader.line_num}: {reason}") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"cannot read {path} as a table: {reason_of(error)}. Save it as CSV in UTF-8"
+        ) from error
     return {name: _fixations(points) for name, points in rows.items()}
 
 

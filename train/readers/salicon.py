@@ -18,7 +18,7 @@ from typing import TypedDict, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime.errors import InputError
+from ...runtime.errors import InputError, reason_of
 from ...runtime.records import Side, read_foreign
 from ..samples import Fixations
 from .located import join_subjects
@@ -73,8 +73,8 @@ def _gaze(path: Path) -> Fixations:
     subjects = np.atleast_1d(load_variable(path, "gaze"))
     try:
         points = [np.asarray(subject.fixations, np.float64).reshape(-1, 2) - 1 for subject in subjects]
-    except (AttributeError, ValueError) as error:
-        raise InputError(f"{path}: the variable 'gaze' is not SALICON's ({error})") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: the variable 'gaze' is not SALICON's ({reason_of(error)})") from error
     return join_subjects(points)
 
 

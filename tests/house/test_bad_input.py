@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -46,13 +44,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_toy_bundle(folder / "toy")
     save_clip(folder / "clip.mp4", 3)
     whole = save_toy(folder / "toy.onnx")
-    for name, edit in {
-        "list": "[]",
-        "deep": DEEP,
-        "ir": "ir",
-        "opset": "opset",
-        "external": "external",
-    }.items():
+    edits = {"list": "[]", "deep": DEEP} | {name: name for name in ("ir", "opset", "external")}
+    for name, edit in edits.items():
         edited(whole, folder / f"{name}.onnx", edit)
     for name, text in {"deep": DEEP, "list": "[]", "nan": '{"schema": NaN}', "empty": ""}.items():
         (folder / f"{name}.json").write_text(text)
@@ -89,12 +82,12 @@ CASES = [
     ("saliency-bench toy --check deep.json", 1, "Make it again: saliency-bench MODEL... --save"),
     ("saliency-bench toy --check list.json", 1, "is not a baseline of saliency-bench"),
     ("saliency-bench toy --threads 10000", 1, "--threads 10000: expected a number from 1 to 1024"),
-    ("saliency-bench toy --seconds nan", 1, "--seconds nan: expected"),
+    ("saliency-bench toy --seconds nan", 2, "--seconds"),
     ("saliency-bench toy --leak inf", 1, "--leak inf: expected"),
     ("saliency-bench toy --batch 99999999999", 1, "--batch 99999999999: expected"),
     ("saliency-bench toy --tolerance nan", 1, "--tolerance nan: expected"),
     ("saliency-eval toy plain --seed -1", 1, "--seed -1: expected a number from 0"),
-    ("saliency-eval toy plain --sigma nan", 1, "expected"),
+    ("saliency-eval toy plain --sigma nan", 2, "--sigma"),
     ("saliency-eval toy plain --sigma inf", 1, "expected"),
     ("saliency-eval toy binary", 1, "fixations.csv"),
     ("saliency-eval toy salicon --layout salicon", 1, "is not SALICON's JSON"),
@@ -116,7 +109,7 @@ CASES = [
     ("saliency-export --int8 --min-cc 2,2", 1, "--min-cc 2,2: expected"),
     ("saliency-export --int8 --min-cc nan", 1, "--min-cc nan: expected"),
     ("saliency-export --int8 --max-kld -1", 1, "--max-kld -1: expected"),
-    ("saliency-export --int8 --max-peak-shift nan", 1, "--max-peak-shift nan: expected"),
+    ("saliency-export --int8 --max-peak-shift nan", 2, "--max-peak-shift"),
     ("saliency-export --int8 --search-budget 999999999,1", 1, "--search-budget 999999999,1: expected"),
     ("saliency-export --workspace 99999999999", 1, "--workspace 99999999999: expected"),
     ("saliency-export --batch 99999999999", 1, "--batch 99999999999: expected"),
@@ -151,12 +144,11 @@ def test_bad_input_is_one_line(
     assert sorted(path.name for path in place.rglob("*")) == before, "nothing is left behind"
 
 
-@pytest.mark.parametrize(
-    "words", [["saliency-run", "deep_bundle", "clip.mp4"], ["saliency-eval", "toy", "binary"]]
-)
-def test_so_it_is_in_a_process_of_its_own(words: Sequence[str], place: Path) -> None:
-    program = str(Path(sys.executable).parent / words[0])
-    done = subprocess.run([program, *words[1:]], cwd=place, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("words", ["saliency-run deep_bundle clip.mp4", "saliency-eval toy binary"])
+def test_so_it_is_in_a_process_of_its_own(words: str, place: Path) -> None:
+    command, *rest = words.split()
+    program = str(Path(sys.executable).parent / command)
+    done = subprocess.run([program, *rest], cwd=place, capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
@@ -165,16 +157,9 @@ def test_so_it_is_in_a_process_of_its_own(words: Sequence[str], place: Path) -> 
 
 def test_the_traceback_can_be_seen(place: Path) -> None:
     environment = {**os.environ, "SALIENCY_DEBUG": "1"}
-    program = str(Path(sys.executable).parent / "saliency-run")
-    done = subprocess.run(
-        [program, "deep_bundle", "clip.mp4"],
-        cwd=place,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = [str(Path(sys.executable).parent / "saliency-run"), "deep_bundle", "clip.mp4"]
+    done = subprocess.run(words, cwd=place, env=environment, capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback")
-    assert json.dumps("error: ")[1:-1] in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1].startswith("error: ")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.artifact import sha256_of, write_json
+from ..runtime.artifact import finite, sha256_of, write_json
 from ..runtime.bundle import MANIFEST_NAME, SCHEMA
 from ..runtime.contract import PRECISIONS, Contract, Precision
 from ..runtime.errors import OutputError
@@ -110,7 +110,7 @@ def write_manifest(
         for precision, name in _MODEL_NAMES.items()
         if (folder / name).is_file()
     }
-    manifest = {
+    manifest: dict[str, Any] = {
         "schema": SCHEMA,
         **shared,
         "models": models,
@@ -126,6 +126,7 @@ def write_manifest(
         **({"temporal": measured.temporal.to_json()} if measured.temporal else {}),
         "tools": _tools(),
     }
+    manifest = finite(manifest)  # the SQNR of equal maps is infinite
     write_json(folder / MANIFEST_NAME, manifest)
     return manifest
 

@@ -44,5 +44,7 @@ def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
     found = re.fullmatch(r"(\d{1,9})[xX](\d{1,9})", text)
     size_hw = (int(found[1]), int(found[2])) if found else (0, 0)
     if not all(0 < side <= MAX_SIDE for side in size_hw):
-        raise UsageError(f"{option} {text}: expected HEIGHTxWIDTH in pixels, such as 240x320, to {MAX_SIDE}")
+        raise UsageError(
+            f"{option} {text}: expected HEIGHTxWIDTH in pixels, such as 240x320, up to {MAX_SIDE}"
+        )
     return size_hw

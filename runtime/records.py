@@ -5,7 +5,7 @@ read here, by the types of the records that they become (msgspec: docs/adr/088).
 line that says where:
 
 - text that is not JSON, not UTF-8, too large, or nested deeper than any record;
-- a name that stands twice, a number that is not finite (`NaN` is not JSON; 1e999 is infinite);
+- a name that stands twice, a number that is not finite (1e999; `NaN` and `Infinity` are taken for null);
 - a value of another type or outside its limits, a field that is missing, or one that is unknown.
 """
 
@@ -49,7 +49,7 @@ def parse_json(
         error: what is raised.
 
     Returns:
-        Plain values; finite numbers, and no name twice in an object.
+        Plain values; finite numbers, None for `NaN` and `Infinity`, and no name twice in an object.
 
     Raises:
         SaliencyError: `error`, where it is not that.
@@ -58,7 +58,7 @@ def parse_json(
         if isinstance(text, bytes):
             text = text.decode("utf-8")
         value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite_float
+            text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_finite_float
         )
         if _is_deeper(value, MAX_DEPTH):
             raise RecursionError
@@ -184,8 +184,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is no number of JSON")
+def _no_number(_text: str) -> None:
+    """NaN and Infinity, which versions up to 0.5 wrote and JSON lacks: null, as they are written now."""
 
 
 def _finite_float(text: str) -> float:

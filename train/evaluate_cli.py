@@ -79,13 +79,13 @@ def evaluate_model(
         stretch=stretch,
         skip_first=skip_first,
     )
-    chosen = [_read(text, common, strict=strict, max_images=max_images) for text in datasets]
+    read = [_read(text, common, strict=strict, max_images=max_images) for text in datasets]
+    chosen = [(dataset, EvaluationConfig(sigma_px=blur_px, seed=seed)) for dataset, blur_px in read]
     results: list[tuple[Dataset, EvaluationConfig, Evaluation]] = []
     with closing(load_model(model, precision)) as engine:
         echo(f"{model}: {engine.contract.network}, {engine.description}")
-        for dataset, sigma_px in chosen:
+        for dataset, config in chosen:
             _print_notes(dataset)
-            config = EvaluationConfig(sigma_px=sigma_px, seed=seed)
             evaluation = evaluate(predictor_of(engine), dataset, config, _progress)
             results.append((dataset, config, evaluation))
             echo(f"\n{dataset.name}: {len(dataset)} images; mean [95 % interval]\n")

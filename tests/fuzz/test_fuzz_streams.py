@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzzing import BOUNDED, damaged_bytes, refuses
-from saliency_edge.runtime.video.sources.byte_reader import ByteReader
-from saliency_edge.runtime.video.sources.containers import pictures_of
+from saliency_edge.runtime.video.sources.containers import container_frames
+from saliency_edge.runtime.video.sources.raw import ByteReader
 
 pytestmark = pytest.mark.timeout(120)  # what hangs, fails
 
@@ -48,7 +48,7 @@ def read_all(data: bytes) -> int:
     writer.start()
     try:
         reader = ByteReader(readable, name="pipe", timeout_s=5.0, is_stopped=lambda: False)
-        return sum(1 for _ in pictures_of(reader))
+        return sum(1 for _ in container_frames(reader))
     finally:
         os.close(readable)
         writer.join()

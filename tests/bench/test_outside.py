@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bench_bundles import save_bench_bundle
+from saliency_edge.runtime.backends.backend import LoadOptions
 from saliency_edge.runtime.backends.select import load_model
 from saliency_edge.runtime.bench.statistics import Interval, median_interval
 from saliency_edge.runtime.bench.timing import (
@@ -56,7 +57,8 @@ def outside_loop(model: Path) -> Iterator[Callable[[], float]]:
 def agreement(model: Path) -> Interval:
     """Give what saliency-bench measures in units of what the plain loop takes, in turns."""
     plan = IsolatedPlan(frames=FRAMES, seconds=0.0, limit=1)
-    with closing(load_model(model)) as engine, outside_loop(model) as ask:
+    options = LoadOptions(backend="onnxruntime")  # which the plain loop runs too
+    with closing(load_model(model, None, options)) as engine, outside_loop(model) as ask:
         loop = ModelWorkload(engine, synthetic_frame(PICTURE_HW))
         ratios = []
         for _ in range(TURNS + 1):

@@ -20,7 +20,7 @@ from .options import DEFAULT_OPSET
 from .ort_session import ort_maps
 from .parity import Parity, compare, reference_maps
 from .range_scan import RangeScan, scan_ranges
-from .report.gather import Material, report_bundle
+from .report.page import Material, report_bundle
 from .rivals import rival_bundles
 from .rounding import rounded_as_fp16
 from .speed import Speed, measure_speed

@@ -56,7 +56,7 @@ class GateFigures:
     def failures(self, limits: GateLimits) -> list[str]:
         """Say which limits are passed over, as `CC worst .981 < .99`; nothing where the gate is open."""
         low = [
-            f"CC {word} {found:.5f} < {limit:g}"
+            f"CC {word} {format_beside(found, limit, '.5f')} < {limit:.12g}"
             for word, found, limit in (
                 ("mean", self.cc_mean, limits.cc_mean),
                 ("worst", self.cc_worst, limits.cc_worst),
@@ -64,7 +64,7 @@ class GateFigures:
             if not found >= limit
         ]
         high = [
-            f"{word} {found:.3g} > {limit:g}"
+            f"{word} {format_beside(found, limit, '.3g')} > {limit:.12g}"
             for word, found, limit in (
                 ("KLDiv mean", self.kldiv_mean, limits.kldiv_mean),
                 ("KLDiv worst", self.kldiv_worst, limits.kldiv_worst),
@@ -73,6 +73,23 @@ class GateFigures:
             if not found <= limit
         ]
         return low + high
+
+
+def format_beside(value: float, limit: float, spec: str) -> str:
+    """Text of a figure that compares with its limit as the figure does: 0.989997 beside 0.99 is not 0.99000.
+
+    Args:
+        value: the figure.
+        limit: its limit.
+        spec: the format where it has digits enough, such as `.5f`; else more digits are written.
+    """
+    text = format(value, spec)
+    for finer in (".6g", ".9g", ".12g", ".17g"):
+        read = float(text)
+        if (read < limit, read > limit) == (value < limit, value > limit):
+            break
+        text = format(value, finer)
+    return text
 
 
 def gate_figures(frames: Mapping[str, Agreement], *, shown: int = 8) -> GateFigures:

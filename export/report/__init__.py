@@ -1,4 +1,4 @@
-"""The report of an export: one page for people, and its figures as JSON."""
+"""The report of an export: an HTML page, and its figures as JSON."""
 
 HTML_NAME = "report.html"
 JSON_NAME = "report.json"

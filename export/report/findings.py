@@ -1,4 +1,8 @@
-"""What an export found out, as the report's figures: `report.json`, of which the page shows every one."""
+"""What an export measured, as the content of `report.json`: verdict, gate, layers, Pareto candidates,
+lineage.
+
+The page shows figures of this JSON and no others. Its keys are a file format, which `SCHEMA` numbers.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +15,26 @@ from numpy.typing import NDArray
 
 from ...calib.audit import FramesAudit, audit_json
 from ...calib.ranges import ActivationRanges
+from ...runtime.artifact import finite
 from ...runtime.contract import Contract, Precision
 from ..frames import FrameSet
-from ..int8.results import Int8Result, plain
+from ..int8.results import Int8Result, LayerDecision, plain
 from ..layer_error import LayerError
 from ..parity import agreement
 from ..speed import Speed
 from ..temporal import TemporalParity
-from .layers import layer_rows
-from .verdict import verdict
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownMaps:
-    """The frames that the report shows, the worst first.
+    """Frames that the report shows, the worst first.
 
     Attributes:
-        frames: K of them.
-        references: (K, h, w) PyTorch's maps, 0 to 1.
-        maps: (K, h, w) of each other graph, by its precision.
+        frames: K frames at the network's input size, uint8 BGR.
+        references: PyTorch's fp32 maps, (K, h, w), 0 to 1.
+        maps: each exported graph's maps, (K, h, w), 0 to 1, by precision.
     """
 
     frames: FrameSet
@@ -39,25 +42,27 @@ class ShownMaps:
     maps: Mapping[Precision, NDArray[np.float32]]
 
     def difference_scale(self) -> float:
-        """Give the largest absolute difference of a cell from PyTorch's, over all maps."""
+        """Largest absolute difference of a cell from PyTorch's map over all frames and graphs, to three
+        digits.
+        """
         differences = [np.abs(maps - self.references).max() for maps in self.maps.values()]
         return float(f"{max(differences, default=0.0):.3g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """All that a report tells.
+    """Everything that a report shows.
 
     Attributes:
-        contract: of the fp32 graph.
+        contract: the fp32 graph's.
         manifest: the content of the bundle's manifest.json.
-        shown: frames and maps.
-        errors: of the nodes of each graph, by its precision.
-        int8: what the search for an int8 graph found; None where none was asked for.
-        ranges: that int8 was calibrated with; None as above.
-        audit: of the calibration frames; None where they are not at hand, as with the shipped ranges.
-        temporal: parity on a clip; None where it was not measured.
-        speed: of int8 beside fp16 on this machine; None without int8.
+        shown: the worst frames and their maps.
+        errors: error of each node's output, by the graph's precision.
+        int8: result of the mixed-precision search; None where no int8 graph was asked for.
+        ranges: activation ranges of the calibration; None as above.
+        audit: audit of the calibration frames; None where they are not available, as with the shipped ranges.
+        temporal: temporal parity on a clip; None where it was not measured.
+        speed: latency of int8 and fp16 on this machine; None without int8.
     """
 
     contract: Contract
@@ -71,9 +76,9 @@ class Findings:
     speed: Speed | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Give the figures as plain JSON values; the same findings give the same values."""
+        """Content of `report.json`; equal findings give equal values."""
         contract = self.contract
-        return {
+        report = {
             "schema": SCHEMA,
             "network": contract.network,
             "size_hw": list(contract.size_hw),
@@ -97,6 +102,10 @@ class Findings:
             "calibration": self._calibration(),
             "lineage": self._lineage(),
         }
+        values: dict[str, Any] = finite(
+            report
+        )  # an unlimited tolerance is infinite: null in the file and on the page
+        return values
 
     def _gate(self) -> dict[str, Any] | None:
         if self.int8 is None:
@@ -106,7 +115,7 @@ class Findings:
         return {**{name: found[name] for name in names}, "frames": len(self.int8.parity.frames)}
 
     def _pareto(self) -> list[dict[str, Any]]:
-        """Give the sets that were tried, and the time of a frame of those that were timed."""
+        """Candidates of the search, with the latency in ms of those that were timed."""
         if self.int8 is None:
             return []
         times_ms = self.speed.sets_ms(self.int8.taken) if self.speed else {}
@@ -137,7 +146,7 @@ class Findings:
 
 
 def _agreement_json(found: NDArray[np.float32], reference: NDArray[np.float32]) -> dict[str, float]:
-    """Give the figures that a picture's caption has."""
+    """Figures of a frame's caption."""
     figures = agreement(found, reference)
     return {
         "cc": float(f"{figures.cc:.8g}"),
@@ -145,3 +154,129 @@ def _agreement_json(found: NDArray[np.float32], reference: NDArray[np.float32]) 
         "max_abs": float(f"{figures.max_abs:.3g}"),
         "peak_shift_cells": float(f"{figures.peak_shift_cells:.3g}"),
     }
+
+
+_CONVOLUTIONS = ("Conv", "ConvTranspose")
+
+
+def layer_rows(
+    manifest: Mapping[str, Any],
+    errors: Mapping[Precision, Sequence[LayerError]],
+    int8: Int8Result | None,
+    ranges: ActivationRanges | None,
+) -> list[dict[str, Any]]:
+    """Rows of the table of layers, one for each convolution.
+
+    Args:
+        manifest: content of the bundle's manifest.json.
+        errors: error of each node's output, by the graph's precision.
+        int8: result of the search; None where no int8 graph was asked for.
+        ranges: activation ranges of the calibration; None as above.
+
+    Returns:
+        Rows in the graph's order. `in_graph_db` holds the SQNR of a layer's output in dB by precision,
+        with the errors of all layers before it; the rest are the fields of `LayerDecision` and of
+        `TensorRange`.
+    """
+    in_graph = _sqnr_in_graph(errors)
+    if int8 is None:
+        return _rows_sentence_without_int8(manifest, errors, in_graph)
+    total = sum(layer.macs for layer in int8.layers)
+    return [_int8_row(layer, total, in_graph.get(layer.node, {}), ranges) for layer in int8.layers]
+
+
+def _sqnr_in_graph(errors: Mapping[Precision, Sequence[LayerError]]) -> dict[str, dict[str, float]]:
+    """SQNR in dB by node, then by precision."""
+    found: dict[str, dict[str, float]] = {}
+    for precision, nodes in errors.items():
+        for error in nodes:
+            found.setdefault(error.node, {})[precision] = round(error.sqnr_db, 2)
+    return found
+
+
+def _int8_row(
+    layer: LayerDecision, total_macs: int, in_graph: Mapping[str, float], ranges: ActivationRanges | None
+) -> dict[str, Any]:
+    tensor = ranges.tensors.get(layer.tensor) if ranges else None
+    return {
+        **plain(layer),
+        "macs_share": round(layer.macs / total_macs, 5) if total_macs else 0.0,
+        "in_graph_db": dict(in_graph),
+        "minimum": _digits(tensor.minimum) if tensor else None,
+        "maximum": _digits(tensor.maximum) if tensor else None,
+        "thresholds": {name: _digits(value) for name, value in tensor.thresholds.items()} if tensor else {},
+    }
+
+
+def _rows_sentence_without_int8(
+    manifest: Mapping[str, Any],
+    errors: Mapping[Precision, Sequence[LayerError]],
+    in_graph: Mapping[str, Mapping[str, float]],
+) -> list[dict[str, Any]]:
+    kept = manifest["range_scan"]["kept_fp32"]
+    nodes = next(iter(errors.values()), [])
+    return [
+        {
+            "node": error.node,
+            "precision": "fp32" if error.node in kept else "fp16",
+            "reason": kept.get(error.node, "far from fp16's limits"),
+            "in_graph_db": dict(in_graph[error.node]),
+            "minimum": error.to_json()["minimum"],
+            "maximum": error.to_json()["maximum"],
+        }
+        for error in nodes
+        if error.operator in _CONVOLUTIONS
+    ]
+
+
+def _digits(value: float) -> float:
+    """Six digits, as in the file of ranges."""
+    return float(f"{value:.6g}")
+
+
+def verdict(
+    manifest: Mapping[str, Any], int8: Int8Result | None, temporal: TemporalParity | None
+) -> dict[str, Any]:
+    """Whether the export passed, and the figures that decide it.
+
+    Args:
+        manifest: content of the bundle's manifest.json.
+        int8: result of the search; None where no int8 graph was asked for.
+        temporal: temporal parity on a clip; None where it was not measured.
+
+    Returns:
+        `passed`, a `word` for it, the `sentence`, and a `remark` on flicker or None.
+    """
+    passed = int8 is None or int8.passed
+    sentence = _sentence_without_int8(manifest) if int8 is None else _int8_sentence(int8, manifest)
+    flickers = passed and temporal is not None and "int8" in temporal.movements and temporal.shimmers("int8")
+    word = ("Passed, but it flickers" if flickers else "Passed") if passed else "Not passed"
+    return {"passed": passed, "word": word, "sentence": sentence, "remark": _flicker_remark(temporal)}
+
+
+def _int8_sentence(int8: Int8Result, manifest: Mapping[str, Any]) -> str:
+    if not int8.passed:
+        reasons, held = "; ".join(int8.failures()), " and ".join(manifest["models"])
+        return f"int8 does not pass the gate: {reasons}. The bundle holds {held} instead."
+    found = int8.to_json()  # rounded once, as on the page's cards
+    figures = found["figures"]
+    return (
+        f"int8 passes the gate: {found['int8_macs_share']:.2%} of the MACs are in int8, and the "
+        f"maps correlate with PyTorch's fp32 maps at {figures['cc_mean']:.5f} on average and "
+        f"{figures['cc_worst']:.5f} at worst, on {len(int8.parity.frames)} frames held out from "
+        "calibration."
+    )
+
+
+def _sentence_without_int8(manifest: Mapping[str, Any]) -> str:
+    label, row = list(manifest["parity"].items())[-1]
+    return (
+        f"{label.partition('_')[0]} agrees with PyTorch's fp32 maps on all {len(row['frames'])} frames: "
+        f"correlation {row['worst']['cc']:.7f} at worst, {row['tolerance']['min_cc']:g} allowed."
+    )
+
+
+def _flicker_remark(temporal: TemporalParity | None) -> str | None:
+    if temporal is None or "int8" not in temporal.movements:
+        return None
+    return f"{temporal.sentence('int8')}."

@@ -1,4 +1,6 @@
-"""Plots as plain geometry, which a template draws as SVG: scales, ticks, lines and marks."""
+"""Primitives of the charts, which a template draws as SVG: scales, ticks, lines, marks. Lengths are in
+pixels.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _STEPS = (1, 2, 2.5, 5, 10)
+_CHARACTER_PX = 13.0
+"""Width of a digit at the largest text of report.css (20 px, on phones) in a wide font."""
+_LONGEST_NAME = 20  # characters; what is left out of a longer one is in the tooltips
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,8 +21,8 @@ class Scale:
     Attributes:
         low: the value at `start_px`.
         high: the value at `end_px`.
-        start_px: where the axis begins; beyond `end_px` for an axis that points up.
-        end_px: where it ends.
+        start_px: start of the axis; greater than `end_px` for an axis that points up.
+        end_px: end of the axis.
     """
 
     low: float
@@ -26,14 +31,14 @@ class Scale:
     end_px: float
 
     def px(self, value: float) -> float:
-        """Give a value's place, to a tenth of a pixel; values beyond the axis stop at its end."""
+        """Position of a value, to a tenth of a pixel; values beyond the axis are clipped to its ends."""
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
         return round(self.start_px + share * (self.end_px - self.start_px), 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """A place on an axis, in pixels, and what stands there."""
+    """A position on an axis in pixels, and its label."""
 
     px: float
     text: str
@@ -46,9 +51,9 @@ class Mark:
     Attributes:
         x: in pixels.
         y: in pixels.
-        kind: its class in the style sheet, which gives shape and colour.
-        title: what it says when pointed at.
-        label: what stands beside it.
+        kind: its CSS class, which sets shape and colour.
+        title: its tooltip.
+        label: text beside it.
     """
 
     x: float
@@ -60,7 +65,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A line through points, `x,y x,y ...` in pixels, and its class."""
+    """A polyline through points, `x,y x,y ...` in pixels, and its CSS class."""
 
     points: str
     kind: str
@@ -68,7 +73,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A limit drawn across the plot, at a place on the y axis in pixels, and what it is."""
+    """A limit drawn across the plot at a height in pixels, and its label."""
 
     px: float
     text: str = ""
@@ -76,31 +81,31 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """The plot's size and the frame that its points lie in, all in pixels."""
+    """Size of the plot, and the bounds of its axes."""
 
     width: int = 640
     height: int = 320
     left: int = 64
-    right: int = 612
+    right: int = 604
     top: int = 16
     bottom: int = 270
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plot:
-    """All that a template draws.
+    """One chart.
 
     Attributes:
-        box: its size.
-        description: for those who cannot see it.
-        x_label: under the x axis.
-        y_label: over the y axis; empty where the ticks say enough.
+        box: its size and axes.
+        description: text alternative.
+        x_label: title of the x axis.
+        y_label: title of the y axis; empty where the ticks are names.
         x_ticks: of the x axis.
         y_ticks: of the y axis.
-        lines: under the marks.
+        lines: polylines, drawn under the marks.
         marks: points.
         rules: limits.
-        legend: class and name of each kind of point or line.
+        legend: CSS class and name of each kind of point or line.
     """
 
     box: Box
@@ -116,7 +121,7 @@ class Plot:
 
 
 def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
-    """Give round values from `low` to `high`, about `count` of them."""
+    """Round values from `low` to `high`, about `count` of them."""
     rough = (high - low) / count
     magnitude = 10.0 ** math.floor(math.log10(rough))
     step = next(step * magnitude for step in _STEPS if step * magnitude >= rough * 0.999)
@@ -124,18 +129,33 @@ def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
     return [float(f"{index * step:.10g}") for index in range(first, last + 1)]
 
 
-def row_box(rows: int) -> Box:
-    """Make room for a row of points for each of several names on the left."""
+def text_width_px(text: str) -> float:
+    """Upper bound of the width of a label, whatever the font and the width of the page."""
+    return len(text) * _CHARACTER_PX
+
+
+def row_box(names: Sequence[str]) -> Box:
+    """Box of a plot that has a row for each name, with room for the names on the left."""
     top, row_px = 12, 24
-    bottom = top + rows * row_px
-    return Box(height=bottom + 50, left=128, top=top, bottom=bottom)
+    bottom = top + len(names) * row_px
+    left = max(128, 18 + math.ceil(max(text_width_px(_shortened(name)) for name in names)))
+    return Box(height=bottom + 50, left=left, top=top, bottom=bottom)
 
 
 def row_px(box: Box, row: int, rows: int) -> float:
-    """Give the height of a row's middle."""
+    """Height of the middle of a row."""
     return round(box.top + (row + 0.5) * (box.bottom - box.top) / rows, 1)
 
 
+def row_ticks(box: Box, names: Sequence[str]) -> list[Tick]:
+    """Ticks that name the rows; of a long name its end, which tells the layers of a block apart."""
+    return [Tick(px=row_px(box, row, len(names)), text=_shortened(name)) for row, name in enumerate(names)]
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
+
+
 def joined(points: Sequence[tuple[float, float]]) -> str:
-    """Write points as SVG does."""
+    """Points as SVG writes them."""
     return " ".join(f"{x:g},{y:g}" for x, y in points)

@@ -29,7 +29,7 @@ def plot(report: dict[str, Any], name: str) -> Plot:
 
 
 def reader(ticks: Sequence[Tick], as_drawn: Callable[[float], float] = float) -> Read:
-    """Read values off an axis as a person does: along the line between its outermost ticks."""
+    """Read values off an axis as a reader does: along the line between its outermost ticks."""
     values = [
         as_drawn(float(t.text.rstrip("%")) / (100 if "%" in t.text else 1)) for t in (ticks[0], ticks[-1])
     ]
@@ -96,10 +96,10 @@ def test_pareto_points_and_the_gate_are_read_off_right(
     assert drawn.marks[1].y < drawn.rules[0].px < drawn.marks[0].y  # better is higher
 
 
-def test_a_beaten_set_is_off_the_front(report: dict[str, Any]) -> None:
+def test_a_dominated_candidate_is_off_the_front(report: dict[str, Any]) -> None:
     best = report["pareto"][1]
-    beaten = {**best, "int8_macs_share": best["int8_macs_share"] - 0.1}
-    drawn = plot({**report, "pareto": [*report["pareto"], beaten]}, "pareto_cc")
+    dominated = {**best, "int8_macs_share": best["int8_macs_share"] - 0.1}
+    drawn = plot({**report, "pareto": [*report["pareto"], dominated]}, "pareto_cc")
 
     front = drawn.lines[0].points.split()
 
@@ -125,8 +125,8 @@ def test_flicker_is_drawn_step_by_step(report: dict[str, Any]) -> None:
     assert [line.kind for line in drawn.lines] == ["fp32", "int8"]
 
 
-def test_scales_settle_towards_all_frames(report: dict[str, Any]) -> None:
-    drawn = plot(report, "settling")
+def test_scales_converge_towards_all_frames(report: dict[str, Any]) -> None:
+    drawn = plot(report, "convergence")
     y = reader(drawn.y_ticks)
 
     points = [tuple(map(float, point.split(","))) for point in drawn.lines[0].points.split()]
@@ -143,7 +143,7 @@ def test_scales_settle_towards_all_frames(report: dict[str, Any]) -> None:
     assert y(drawn.rules[0].px) == pytest.approx(0.01, abs=2e-4)
 
 
-@pytest.mark.parametrize("name", ["sqnr", "ranges", "pareto_cc", "pareto_kldiv", "settling", "temporal"])
+@pytest.mark.parametrize("name", ["sqnr", "ranges", "pareto_cc", "pareto_kldiv", "convergence", "temporal"])
 def test_all_is_inside_the_frame(name: str, report: dict[str, Any]) -> None:
     drawn = plot(report, name)
     box = drawn.box

@@ -56,8 +56,8 @@ def test_a_passing_verdict_has_its_figures() -> None:
     verdict = findings_of().to_json()["verdict"]
 
     assert (verdict["passed"], verdict["word"]) == (True, "Passed")
-    assert verdict["sentence"].startswith("int8 passes the gate: 87.50% of the multiplications are in int8")
-    assert "on 3 frames that took no part in the calibration" in verdict["sentence"]
+    assert verdict["sentence"].startswith("int8 passes the gate: 87.50% of the MACs are in int8")
+    assert "on 3 frames held out from calibration" in verdict["sentence"]
     assert "int8 flickers" in verdict["remark"]
 
 
@@ -69,11 +69,11 @@ def test_a_failing_verdict_says_what_fails_and_what_is_left() -> None:
     assert verdict["sentence"].endswith("The bundle holds fp32 and fp16 instead.")
 
 
-def test_shimmer_is_said_in_the_verdict() -> None:
+def test_flicker_is_said_in_the_verdict() -> None:
     clip = smooth_maps(2, 6) * np.float32(0.01)
-    shimmering = compare_movement("clip.mp4", {"fp32": clip, "int8": disturbed(clip, 0.05)})
+    flickering = compare_movement("clip.mp4", {"fp32": clip, "int8": disturbed(clip, 0.05)})
 
-    verdict = replace(findings_of(), temporal=shimmering).to_json()["verdict"]
+    verdict = replace(findings_of(), temporal=flickering).to_json()["verdict"]
 
     assert (verdict["passed"], verdict["word"]) == (True, "Passed, but it flickers")
 
@@ -96,7 +96,7 @@ def test_the_time_of_int8_is_told_and_so_is_that_it_does_not_pay() -> None:
     assert findings_of(int8=False).to_json()["speed"] is None
 
 
-def test_the_sets_of_the_front_have_the_time_of_a_frame() -> None:
+def test_candidates_of_the_front_have_their_latency() -> None:
     timed = replace(findings_of(), speed=replace(speed(), rivals_ms={0: 2.91239}))
 
     assert [point["frame_ms"] for point in timed.to_json()["pareto"]] == [2.912, 3.21]

@@ -6,6 +6,8 @@ import base64
 import json
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -18,8 +20,7 @@ import pytest
 
 from report_findings import FRAMES, NASTY, SIZE_HW, findings_of
 from saliency_edge.export.report.findings import Findings
-from saliency_edge.export.report.page import clear_of, value_at, write_report
-from saliency_edge.export.report.pictures import WIDTH_PX
+from saliency_edge.export.report.page import WIDTH_PX, value_at, write_report
 from saliency_edge.export.temporal import compare_movement
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -75,7 +76,7 @@ def written(folder: Path, findings: Findings) -> tuple[str, dict[str, object]]:
 
 
 def leaves(value: object, place: str = "") -> dict[str, float]:
-    """Give every number of a JSON value by its place."""
+    """Every number of a JSON value, by its JSON Pointer."""
     if isinstance(value, dict):
         return {
             at: leaf for name, item in value.items() for at, leaf in leaves(item, f"{place}/{name}").items()
@@ -86,7 +87,7 @@ def leaves(value: object, place: str = "") -> dict[str, float]:
 
 
 def printed(text: str) -> tuple[float, float]:
-    """Read a figure as a person does: its value, and the unit of its last digit."""
+    """Read a figure as a reader does: its value, and the unit of its last digit."""
     per_cent, plain = text.endswith("%"), Decimal(text.rstrip("%").replace(",", ""))
     exponent = plain.as_tuple().exponent
     assert isinstance(exponent, int)
@@ -125,7 +126,7 @@ def test_every_figure_is_that_of_the_json(findings: Findings, tmp_path: Path) ->
         "/lineage/models/int8/bytes",
     ],
 )
-def test_what_a_customer_asks_for_is_shown(place: str, tmp_path: Path) -> None:
+def test_figures_that_a_customer_asks_for_is_shown(place: str, tmp_path: Path) -> None:
     html, _ = written(tmp_path, findings_of())
 
     assert place in {figure[0] for figure in Page(html).figures}
@@ -152,7 +153,7 @@ def test_names_are_escaped(findings: Findings, tmp_path: Path) -> None:
     assert "<i>clip" not in html
 
 
-def test_pictures_decode_and_show_the_frame(tmp_path: Path) -> None:
+def test_images_decode_and_show_the_frame(tmp_path: Path) -> None:
     findings = findings_of()
     html, _ = written(tmp_path, findings)
     pictures = [decoded(text) for text in Page(html).references]
@@ -239,39 +240,58 @@ def test_ratios_of_the_sentences_are_those_of_the_json(tmp_path: Path) -> None:
     assert f"flickers {ratio:.3f} times" in report["verdict"]["remark"]
 
 
-@pytest.mark.parametrize(
-    ("value", "limit", "spec", "expected"),
-    [
-        (0.989997, 0.99, ".5f", "0.989997"),
-        (0.99, 0.99, ".5f", "0.99000"),
-        (0.98999, 0.99, ".5f", "0.98999"),
-        (0.9989999999, 0.999, ".5f", "0.9989999999"),
-        (1.004, 1.0, ".2f", "1.004"),
-    ],
-)
-def test_figure_beside_its_limit_shows_that_they_differ(
-    value: float, limit: float, spec: str, expected: str
-) -> None:
-    assert format(value, clear_of(value, limit, spec)) == expected
+def test_no_failed_candidate_reads_as_the_limit(tmp_path: Path) -> None:
+    findings = findings_of()
+    assert findings.int8 is not None
+    failed, chosen = findings.int8.pareto
+    close = replace(failed, figures=replace(failed.figures, cc_worst=0.989997, kldiv_worst=0.0100001))
+    html, _ = written(tmp_path, replace(findings, int8=replace(findings.int8, pareto=[close, chosen])))
+    texts = {place: text for place, _, text in Page(html).figures}
+
+    assert texts["/pareto/0/figures/cc_worst"] == "0.989997"
+    assert texts["/pareto/0/figures/kldiv_worst"] == "0.0100001"
+    assert "CC 0.989997 at worst" in html
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
+has_chromium = pytest.mark.skipif(
     not (shutil.which("chromium") and shutil.which("chromedriver")), reason="no Chromium with its driver"
 )
-def test_cut_table_shows_that_it_goes_on(tmp_path: Path) -> None:
-    """At a phone's width, a shadow lies on the side where a table goes on, and on no other."""
+LABELS_BEYOND_THEIR_PLOT = """
+return [...document.querySelectorAll("figure.plot > svg")].flatMap(svg => {
+  const frame = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll("text")].filter(text => {
+    const box = text.getBoundingClientRect();
+    return box.left < frame.left || box.right > frame.right
+      || box.top < frame.top || box.bottom > frame.bottom;
+  }).map(text => text.textContent);
+});
+"""
+
+
+@contextmanager
+def opened(page: Path, width_px: int) -> Iterator[Any]:
+    """A browser that shows a page at a width."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    write_report(tmp_path, findings_of())
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
         options.add_argument(flag)
-    metrics = {"width": 390, "height": 844, "pixelRatio": 1.0}
+    metrics = {"width": width_px, "height": 844, "pixelRatio": 1.0}
     options.add_experimental_option("mobileEmulation", {"deviceMetrics": metrics})
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
     try:
-        browser.get((tmp_path / "report.html").as_uri())
+        browser.get(page.as_uri())
+        yield browser
+    finally:
+        browser.quit()
+
+
+@pytest.mark.slow
+@has_chromium
+def test_cut_table_shows_that_it_goes_on(tmp_path: Path) -> None:
+    """At a phone's width, a shadow lies on the side where a table goes on, and on no other."""
+    write_report(tmp_path, findings_of())
+    with opened(tmp_path / "report.html", 390) as browser:
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
         table = browser.find_element("css selector", ".scroll")
         assert browser.execute_script("return arguments[0].scrollWidth > 390", table)
@@ -280,8 +300,20 @@ def test_cut_table_shows_that_it_goes_on(tmp_path: Path) -> None:
         assert shadows(table) == (True, True)
         browser.execute_script("arguments[0].scrollLeft = 9999", table)
         assert shadows(table) == (True, False)
-    finally:
-        browser.quit()
+
+
+@pytest.mark.slow
+@has_chromium
+@pytest.mark.parametrize("width_px", [390, 700, 1280])
+def test_no_label_of_a_plot_is_cut_off(width_px: int, tmp_path: Path) -> None:
+    findings = findings_of()
+    assert findings.int8 is not None
+    first, *others = findings.int8.layers
+    deep = replace(first, node="/backbone/layer1/layer1.0/conv1/Conv")
+    write_report(tmp_path, replace(findings, int8=replace(findings.int8, layers=[deep, *others])))
+
+    with opened(tmp_path / "report.html", width_px) as browser:
+        assert browser.execute_script(LABELS_BEYOND_THEIR_PLOT) == []
 
 
 def shadows(element: Any) -> tuple[bool, bool]:

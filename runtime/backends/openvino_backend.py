@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +142,7 @@ class OpenVinoModel:
         ov = _openvino()
         if not path.is_file():
             raise ArtifactError(f"no such file: {path}. Make it with saliency-export")
-        core = ov.Core()
+        core = _core()
         config = {
             "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY",
             "INFERENCE_PRECISION_HINT": _HINTS[arithmetic],
@@ -238,6 +239,17 @@ def _openvino() -> Any:
     except ImportError as error:
         raise BackendError(NOT_INSTALLED) from error
     return openvino
+
+
+@cache
+def _core() -> Any:
+    """Make OpenVINO's `Core` once in a process, never to be freed.
+
+    Its CPU plug-in gives the thread an alternate signal stack, and restores the one before when it is
+    unloaded. Of two plug-ins unloaded in another order than they were loaded, a freed stack remains, and the
+    next signal, such as Ctrl-C, ends the process by SIGSEGV (seen with 2026.4).
+    """
+    return _openvino().Core()
 
 
 @contextmanager

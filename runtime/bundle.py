@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypedDict
 
-from .artifact import sha256_of
-from .contract import PRECISIONS, Fit, Precision
-from .errors import ArtifactError, ContractError, UsageError
+from .artifact import sha256_of, temporary_directory
+from .contract import PRECISIONS, Contract, Fit, Precision
+from .errors import ArtifactError, ContractError, OutputError, SaliencyError, UsageError
 from .records import Count, Side, check_schema, read_json, to_record
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA = 1
+
+_CHUNK_BYTES = 1 << 20
+_LARGEST_TEXT_BYTES = 16 << 20
+_LARGEST_FILE_BYTES = 2 << 30  # ONNX files end there, being Protocol Buffers
+_HARMLESS_BYTES = 64 << 20
+_HIGHEST_RATIO = 100  # weights shrink by a tenth at most, frames not at all
 
 
 class _FileEntry(TypedDict):
@@ -92,15 +101,16 @@ class Bundle:
 
         Raises:
             ArtifactError: it is missing, no bundle, damaged, or of a later version.
+            OutputError: a zipped one cannot be unpacked for want of room.
         """
         if not path.exists():
             raise ArtifactError(f"no such bundle: {path}. Make one with saliency-export")
         if path.is_dir():
             return cls._read(path, path, None)
-        unpacked = tempfile.TemporaryDirectory(prefix="saliency-bundle-")
+        unpacked = temporary_directory("bundle")
         try:
             return cls._read(_unpack(path, Path(unpacked.name)), path, unpacked)
-        except ArtifactError:
+        except SaliencyError:
             unpacked.cleanup()
             raise
 
@@ -134,6 +144,21 @@ class Bundle:
             ArtifactError: the file is missing or damaged.
         """
         return self._checked(self.golden, self._remedy("fp16"))
+
+    def check_contract(self, contract: Contract) -> None:
+        """Hold the manifest against what a model of the bundle says about itself.
+
+        Raises:
+            ContractError: they contradict one another.
+        """
+        for name in ("network", "size_hw", "map_size_hw", "batch", "fit"):
+            said, found = self.manifest.get(name), getattr(contract, name)
+            expected = list(found) if isinstance(found, tuple) else found
+            if name in self.manifest and said != expected:
+                raise ContractError(
+                    f"{self.path}: the manifest says {name} {said}, "
+                    f"its {contract.precision} model {expected}. {self._remedy(contract.precision)}"
+                )
 
     def close(self) -> None:
         """Remove the temporary folder of a zipped bundle."""
@@ -208,15 +233,77 @@ def _bundled(folder: Path, entry: _FileEntry, origin: str) -> BundledFile:
 
 
 def _unpack(path: Path, target: Path) -> Path:
-    """Unpack a zipped bundle and give its folder: the top, or the one folder in it."""
+    """Unpack a zipped bundle into `target`, and give the bundle's folder in it: the top, or the one folder.
+
+    Only what belongs to a bundle is unpacked: the manifest, the files that it names, at the sizes that it
+    says, and engines. Whatever else a zip holds stays there, however large it says or turns out to be.
+
+    Raises:
+        ArtifactError: it is no zip, is damaged, or holds no bundle, or what would fill the disk.
+        OutputError: there is no room to unpack it.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            archive.extractall(target)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+            top = _top_of(archive, path)
+            members = {item.filename: item for item in archive.infolist() if item.filename.startswith(top)}
+            folder = target / "bundle"
+            _extract(archive, members[top + MANIFEST_NAME], folder / MANIFEST_NAME, _LARGEST_TEXT_BYTES, path)
+            for name, size_bytes in _announced(read_json(folder / MANIFEST_NAME)):
+                member = members.get(top + name)
+                if member is not None and member.file_size != size_bytes:
+                    raise ArtifactError(
+                        f"{path}/{name} is damaged: {member.file_size} bytes, "
+                        f"the manifest says {size_bytes}. Export it again"
+                    )
+                if member is not None:
+                    _extract(archive, member, folder / name, _LARGEST_FILE_BYTES, path)
+            for name, member in members.items():
+                place = name.removeprefix(top)
+                if re.fullmatch(r"engines/[^/\\]+", place):
+                    _extract(archive, member, folder / place, _LARGEST_FILE_BYTES, path)
+            return folder
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise ArtifactError(f"{path} cannot be unpacked ({error}). Export it again") from error
-    manifests = sorted(target.glob(f"**/{MANIFEST_NAME}"), key=lambda found: len(found.parts))
+    except OSError as error:
+        if not path.is_file():
+            raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+        raise OutputError(
+            f"cannot unpack {path} into {target.parent}: {error.strerror or error}. "
+            "Make room there, or set TMPDIR to a folder on another disk"
+        ) from error
+
+
+def _top_of(archive: zipfile.ZipFile, path: Path) -> str:
+    """Give what the names of a zipped bundle's files begin with."""
+    manifests = [name for name in archive.namelist() if Path(name).name == MANIFEST_NAME]
     if not manifests:
         raise ArtifactError(
             f"{path} holds no {MANIFEST_NAME}: it is no bundle. Make one with saliency-export"
         )
-    return manifests[0].parent
+    return min(manifests, key=lambda name: (name.count("/"), name)).removesuffix(MANIFEST_NAME)
+
+
+def _announced(manifest: Any) -> Iterator[tuple[str, int]]:
+    """List the files that a manifest names, with their sizes in bytes; what cannot be read is not listed."""
+    if not isinstance(manifest, dict):
+        return
+    models = manifest.get("models")
+    entries = [manifest.get("golden"), *(models.values() if isinstance(models, dict) else ())]
+    for entry in entries:
+        if isinstance(entry, dict) and isinstance(entry.get("bytes"), int):
+            name = str(entry.get("file"))
+            if Path(name).name == name:
+                yield name, entry["bytes"]
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path, most: int, path: Path) -> None:
+    """Unpack a file; `zipfile` reads no more than the size that was checked here, and checks its CRC."""
+    is_bomb = member.file_size > max(_HARMLESS_BYTES, _HIGHEST_RATIO * member.compress_size)
+    if member.file_size > most or is_bomb:
+        raise ArtifactError(
+            f"{path} would unpack {member.filename} to {member.file_size / 1e6:.0f} MB from "
+            f"{member.compress_size / 1e6:.1f} MB: that is no bundle of saliency-export. Export it again"
+        )
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(member) as packed, to.open("wb") as file:
+        shutil.copyfileobj(packed, file, _CHUNK_BYTES)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .console import echo, make_app, run_app, stop_request, warn
+from .console import echo, make_app, refuse_idle_options, run_app, stop_request, warn
 from .contract import Precision
-from .errors import InputError, UsageError
+from .errors import InputError
 
 if TYPE_CHECKING:
     from .backends.select import CheckReport
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from .video.summary import RunSummary
     from .web.options import WebOptions
 
-_STDOUT = Path("-")
-
 app = make_app("saliency-run")
 
 
 @app.command()
 def run(
+    context: typer.Context,
     model: Annotated[
         Path,
         typer.Argument(
@@ -64,6 +63,7 @@ def run(
         float | None,
         typer.Option(
             min=0.1,
+            max=1000.0,
             help="Of that video; without it, the source's divided by --every. "
             "A live one with fewer saves cores.",
         ),
@@ -200,17 +200,20 @@ def run(
     """Compute saliency maps of videos, images or cameras, and show what people would look at."""
     from .backends.backend import LoadOptions
     from .maps.qp_map import QpMapOptions
+    from .options import check_threads
+    from .outputs import stdout_or
     from .video.policy import Policy
     from .video.render import RenderOptions
     from .video.run_options import RunOptions
     from .video.sinks import SinkOptions
     from .video.sources import SourceOptions
 
+    jsonl, json = stdout_or(jsonl), stdout_or(json)
     options = RunOptions(
         model=model,
         sources=sources or (),
         precision=precision,
-        load=LoadOptions(backend=backend, threads=threads, strict=strict, rebuild=rebuild),
+        load=LoadOptions(backend=backend, threads=check_threads(threads), strict=strict, rebuild=rebuild),
         check=check,
         source=SourceOptions(
             every=every,
@@ -236,8 +239,49 @@ def run(
         qp=QpMapOptions(strength=qp_strength),
         web=_web_of(web, web_token, opacity, colormap) if web else None,
         compare=compare,
+        json=json,
     )
-    (_check_and_report if check else _run_and_report)(options, json)
+    _refuse_idle(context, options)
+    (_check_and_report if check else _run_and_report)(options)
+
+
+def _refuse_idle(context: typer.Context, options: RunOptions) -> None:
+    """Refuse what would do nothing beside the other options.
+
+    Raises:
+        UsageError: one of them was given.
+    """
+    from .video.run_outputs import is_live_by_name
+
+    if options.check:
+        for_check = (
+            "model",
+            "sources",
+            "precision",
+            "backend",
+            "threads",
+            "strict",
+            "rebuild",
+            "check",
+            "json",
+        )
+        refuse_idle_options(context, "with --check", except_for=for_check)
+    sinks, web = options.sinks, options.web
+    rendered = sinks.output or sinks.raw or sinks.window
+    shown = rendered or web
+    written = shown or sinks.save_maps or sinks.jsonl or options.qp_map
+    live = any(map(is_live_by_name, options.sources))
+    refuse_idle_options(context, "without --output or --raw y4m", fps=sinks.output or sinks.raw == "y4m")
+    refuse_idle_options(context, "without --output, --raw or --window", view=rendered)
+    refuse_idle_options(context, "without --output, --raw, --window or --web", opacity=shown, colormap=shown)
+    refuse_idle_options(context, "without --save-maps", maps_format=sinks.save_maps)
+    refuse_idle_options(context, "without --web", web_token=web)
+    refuse_idle_options(context, "without --qp-map", qp_strength=options.qp_map)
+    refuse_idle_options(context, "where nothing shows or lists them", regions=shown or sinks.jsonl)
+    refuse_idle_options(context, "where no map is shown or written", smooth=written)
+    refuse_idle_options(
+        context, "with files and patterns", open_timeout=live, read_timeout=live, give_up=live
+    )
 
 
 def _time_constant_of(text: str) -> float:
@@ -259,25 +303,23 @@ def _web_of(address: str, token: str | None, opacity: float, colormap: str) -> W
     return WebOptions(host=host, port=port, token=token, opacity=opacity, colormap=colormap)
 
 
-def _check_and_report(options: RunOptions, json: Path | None) -> None:
+def _check_and_report(options: RunOptions) -> None:
     from .backends.select import check_model
+    from .outputs import STDOUT
+    from .video.run_outputs import check_outputs
 
+    check_outputs(options)
     report = check_model(options.model, options.precision, options.load)
-    echo(report.to_text(), sys.stderr if json == _STDOUT else sys.stdout)
-    if json is not None:
-        _write_json(report, json)
+    echo(report.to_text(), sys.stderr if options.json == STDOUT else sys.stdout)
+    _write_json(report, options.json)
     report.check()
 
 
-def _run_and_report(options: RunOptions, json: Path | None) -> None:
-    from .artifact import check_writable
+def _run_and_report(options: RunOptions) -> None:
+    from .outputs import STDOUT
     from .video.run import run_sources
 
-    if json is not None and json != _STDOUT:
-        check_writable(json)
-    if json == _STDOUT and options.sinks.uses_stdout:
-        raise UsageError("--json - and results on stdout cannot go together. Give --json a file")
-    for_people = sys.stderr if json == _STDOUT or options.sinks.uses_stdout else sys.stdout
+    for_people = sys.stderr if options.json == STDOUT or options.sinks.uses_stdout else sys.stdout
     with stop_request() as stop:
         try:
             summary = run_sources(
@@ -289,18 +331,18 @@ def _run_and_report(options: RunOptions, json: Path | None) -> None:
         except InputError:
             stop.exit_if_made()  # while a source was opened: no frame is no fault then
             raise
-        echo(f"\n{summary.to_text()}", for_people)
-        if json is not None:
-            _write_json(summary, json)
+    _write_json(summary, options.json)  # first: it is wanted even where nobody can be told
+    echo(f"\n{summary.to_text()}", for_people)
     stop.exit_if_made()
 
 
-def _write_json(summary: RunSummary | CheckReport, path: Path) -> None:
+def _write_json(summary: RunSummary | CheckReport, path: Path | None) -> None:
     from .artifact import write_json
+    from .outputs import STDOUT
 
-    if path == _STDOUT:
+    if path == STDOUT:
         echo(dumps(summary.to_json(), indent=2))
-    else:
+    elif path is not None:
         write_json(path, summary.to_json())
 
 

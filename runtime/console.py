@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from types import FrameType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from .errors import SaliencyError, reason_of
+from .errors import OutputError, SaliencyError, UsageError, reason_of
 from .public_text import printable, redact
 
 if TYPE_CHECKING:
     import typer
 
+_LARGEST_NUMBER = 2.0**63
 
 DEBUG_VARIABLE = "SALIENCY_DEBUG"
 """Environment variable that lets commands show the traceback of an error."""
@@ -80,9 +83,16 @@ def run_app(app: typer.Typer) -> None:
     the traceback comes before the line.
     """
     signal.signal(signal.SIGTERM, _exit_by_sigterm)
+    _mend_standard_streams()
+    _refuse_odd_numbers(app)
     try:
-        code = app(standalone_mode=False)
+        try:
+            code = app(standalone_mode=False)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # while a failure can still be told
     except SaliencyError as error:
+        _forget_stdout()
         _show_traceback()
         warn(f"error: {one_line(error)}")
         raise SystemExit(1) from None
@@ -90,12 +100,13 @@ def run_app(app: typer.Typer) -> None:
         warn("stopped")
         raise SystemExit(130) from None
     except BrokenPipeError:  # the reader of our output has gone: `saliency-run ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()
         raise SystemExit(1) from None
     except Exception as error:
         if hasattr(error, "format_message"):  # of typer and of click: options that cannot be
             warn(_usage_text(error))
             raise SystemExit(error.exit_code) from None  # type: ignore[attr-defined]
+        _forget_stdout()
         _show_traceback()
         text, code = _unforeseen(error)
         warn(text)
@@ -134,6 +145,119 @@ def _usage_text(error: Exception) -> str:
     text = io.StringIO()
     error.show(file=text)  # type: ignore[attr-defined]
     return text.getvalue().rstrip("\n")
+
+
+def refuse_idle_options(
+    context: typer.Context, where: str, *, except_for: Collection[str] = (), **useful: object
+) -> None:
+    """Refuse options of the command line that would do nothing in this combination.
+
+    Args:
+        context: of the command.
+        where: what makes them idle, such as `without --web`.
+        except_for: parameters that do something there; all others do nothing. Only without `useful`.
+        useful: parameters by name, each with what is true where it does something.
+
+    Raises:
+        UsageError: one of them was given.
+    """
+    names = [name for name, is_useful in useful.items() if not is_useful] if useful else context.params
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE" and name not in except_for:
+            raise UsageError(f"--{name.replace('_', '-')} does nothing {where}. Leave it out")
+
+
+def _refuse_odd_numbers(app: typer.Typer) -> None:
+    """Let all commands refuse numbers that no computation can use: infinite, NaN, beyond 64 bits."""
+    for command in app.registered_commands:
+        callback = command.callback
+        if callback is not None and not hasattr(callback, "__wrapped__"):
+            command.callback = _refusing_odd_numbers(callback)
+
+
+def _refusing_odd_numbers(callback: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(callback)
+    def checked(**options: Any) -> Any:
+        for name, value in options.items():
+            if isinstance(value, int | float) and not abs(value) < _LARGEST_NUMBER:  # nan is below nothing
+                raise UsageError(f"--{name.replace('_', '-')} {value}: expected a finite number below 2^63")
+        return callback(**options)
+
+    return checked
+
+
+def _mend_standard_streams() -> None:
+    """Make the standard streams safe to use, whatever the caller has made of them.
+
+    A closed descriptor is opened on /dev/null the wrong way round, as coreutils do: no file of ours gets its
+    number, and using it is an error, not silence. A letter that the encoding lacks is written by its number.
+    What cannot be written to standard output is an `OutputError`; to standard error, it is lost.
+    """
+    for descriptor, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDWR)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            opened = os.open(os.devnull, mode)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 (it lives as long as the process)
+    if sys.stdout is sys.__stdout__:  # no test has put its own in its place
+        sys.stdout = _rewrapped(sys.stdout, 1)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _rewrapped(sys.stderr, 2)
+
+
+def _rewrapped(stream: TextIO | None, descriptor: int) -> TextIO:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return io.TextIOWrapper(
+        io.BufferedWriter(_StandardOutput(descriptor)),
+        encoding=encoding,
+        errors="backslashreplace",
+        line_buffering=descriptor == 2 or os.isatty(descriptor),
+    )
+
+
+class _StandardOutput(io.RawIOBase):
+    """One of the two standard streams that are written; see `_mend_standard_streams`."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, data: Any) -> int:
+        try:
+            return os.write(self._descriptor, data)
+        except BlockingIOError:  # somebody else made the terminal or the pipe non-blocking
+            select.select([], [self._descriptor], [])
+            return self.write(data)
+        except OSError as error:
+            if self._descriptor == 2:
+                return memoryview(data).nbytes
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise OutputError(
+                f"cannot write to standard output: {error.strerror}. See that there is room, and a reader"
+            ) from None
+
+
+def _forget_stdout() -> None:
+    """Let what is still on its way to standard output go nowhere: it cannot be written, or has failed."""
+    if isinstance(getattr(sys.stdout, "buffer", None), io.BufferedWriter):
+        try:
+            sys.stdout.flush()
+        except (OSError, SaliencyError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _exit_by_sigterm(_number: int, _frame: FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from .errors import UsageError
@@ -10,6 +11,20 @@ MAX_SIDE = 4096
 MAX_SEED = 2**32 - 1
 """Largest seed that NumPy's and PyTorch's generators both take."""
 MAX_WORKERS = 256
+_MOST_THREADS = 64
+
+
+def check_threads(threads: int | None) -> int | None:
+    """Give the number of threads of one inference back; None leaves it to the backend.
+
+    Raises:
+        UsageError: no machine like this has use for so many.
+    """
+    cores = os.cpu_count() or 1
+    most = max(_MOST_THREADS, cores)
+    if threads is not None and threads > most:
+        raise UsageError(f"--threads {threads}: this machine has {cores} cores. Give 1 to {most}")
+    return threads
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

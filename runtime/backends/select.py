@@ -203,6 +203,7 @@ class _Choice:
             if candidate.problem is not None:
                 raise candidate.problem
             model = backend.load(self._source, candidate, options)
+            _check_manifest(self._source, model)
             key = key_of(candidate, self._source)
             if (proof is not None and proof.verdict == "passed") or key is None:
                 return candidate, model, proof
@@ -295,6 +296,20 @@ def _asked_backends(options: LoadOptions) -> dict[str, Backend]:
     if options.backend not in known:
         raise UsageError(f"--backend {options.backend}: expected one of {', '.join([AUTO, *known])}")
     return {options.backend: known[options.backend]}
+
+
+def _check_manifest(source: ModelSource, model: Model) -> None:
+    """Close a model that is not what its bundle's manifest says.
+
+    Raises:
+        ContractError: it is not.
+    """
+    try:
+        if source.bundle is not None:
+            source.bundle.check_contract(model.contract)
+    except SaliencyError:
+        model.close()
+        raise
 
 
 def _probe(source: ModelSource, asked: dict[str, Backend], options: LoadOptions) -> list[Candidate]:

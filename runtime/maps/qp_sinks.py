@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import atomic_file, check_writable, temporary_beside, write_json
-from ..errors import InputError, OutputError, UsageError
+from ..artifact import PendingFile, atomic_file, check_writable, unwritable, write_json
+from ..errors import InputError, UsageError
 from ..video.frame import Result, SaliencyMap
 from .ffmpeg_regions import Span, filter_graph
 from .qp_map import BLOCK_PX, QpMapOptions, coarse_offsets, qp_offsets
@@ -58,8 +58,8 @@ class QpArraySink:
         self._path, self._fps, self._options = path, fps, options
         self._frames = _FrameCheck()
         check_writable(path.with_suffix(".json"))
-        self._temporary = temporary_beside(path)
-        self._file = self._temporary.open("wb")
+        self._pending = PendingFile(path)
+        self._file = self._pending.path.open("wb")
 
     def write(self, result: Result) -> None:
         """Append one frame's offsets.
@@ -85,10 +85,9 @@ class QpArraySink:
                     self._file.write(_npy_header(self._frames.count, self._frames.grid))
             if self._frames.count:
                 write_json(self._path.with_suffix(".json"), self._describe())
-                self._temporary.chmod(0o644)
-                self._temporary.replace(self._path)
+                self._pending.place()
         finally:
-            self._temporary.unlink(missing_ok=True)
+            self._pending.discard()
 
     def _describe(self) -> dict[str, object]:
         height, width = self._frames.size_hw
@@ -185,4 +184,4 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        raise unwritable(path, error) from error

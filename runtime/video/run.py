@@ -23,6 +23,7 @@ from .pipeline import run_pipeline
 from .policy import ALL
 from .render import Renderer
 from .run_options import RunOptions
+from .run_outputs import check_outputs
 from .sinks import Sink, SinkClosedError, open_sinks
 from .sources import Source, open_source
 from .stream import Stream, default_policy, unchanged
@@ -43,6 +44,7 @@ def run_sources(
     Raises:
         SaliencyError: something cannot be opened, read, computed or written.
     """
+    check_outputs(options)
     telemetry = Telemetry()
     with ExitStack() as stack:
         engine = stack.enter_context(closing(_engine_of(options, say)))

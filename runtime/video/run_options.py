@@ -11,6 +11,7 @@ from ..contract import Precision
 from ..errors import UsageError
 from ..maps.qp_map import QpMapOptions
 from ..maps.regions import RegionOptions
+from ..outputs import STDOUT
 from ..web.options import WebOptions
 from .policy import Policy
 from .render import RenderOptions
@@ -37,6 +38,7 @@ class RunOptions:
         qp: how strong those are.
         web: where browsers are served.
         compare: a second model of the bundle, for the web view.
+        json: file that the caller writes the summary into; `-` is standard output.
         check: whether the golden frames are run in the place of sources.
     """
 
@@ -54,6 +56,7 @@ class RunOptions:
     qp: QpMapOptions = field(default_factory=QpMapOptions)
     web: WebOptions | None = None
     compare: Precision | None = None
+    json: Path | None = None
     check: bool = False
 
     def __post_init__(self) -> None:
@@ -64,6 +67,10 @@ class RunOptions:
         """
         if not self.sources and not self.check:
             raise UsageError("no SOURCE is given. Name a video, images or a camera; only --check needs none")
+        if self.sources and self.check:
+            raise UsageError(f"--check runs the bundle's golden frames alone. Leave out {self.sources[0]}")
+        if self.json == STDOUT and self.sinks.uses_stdout:
+            raise UsageError("--json - and results on stdout cannot go together. Give --json a file")
         if self.compare is not None and self.web is None:
             raise UsageError("--compare shows a second precision in the web view. Add --web 8080")
         if self.qp_map is not None and len(self.sources) > 1:

@@ -127,7 +127,7 @@ def save_dot() -> None:
         ("toy clip.mp4 --output x.gif", None, "x.gif is no video name"),
         ("toy clip.mp4 --save-maps clip.mp4", None, "cannot write clip.mp4"),
         ("toy clip.mp4 --json clip.mp4/x.json", None, "cannot write clip.mp4/x.json"),
-        ("toy clip.mp4 --colormap rainbows", None, "unknown colour map 'rainbows'"),
+        ("toy clip.mp4 --output o.mp4 --colormap rainbows", None, "unknown colour map 'rainbows'"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ _QUEUE_SIZE = 4
 _POLL_S = 0.1
 _PATIENCE_S = 10.0
 _PATIENCE_WHEN_STOPPED_S = 2.0
+_PATIENCE_WITH_A_DISK_S = 60.0  # when stopped; less than the 90 s after which systemd kills
 
 
 class Behind:
@@ -25,15 +27,26 @@ class Behind:
     no room is left out of this sink, and counted.
     """
 
-    def __init__(self, sink: Sink, *, live: bool, is_stopped: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        live: bool,
+        is_stopped: Callable[[], bool] = lambda: False,
+        has_reader: bool = True,
+    ) -> None:
         """Start the thread; the sink is its own from now on.
 
         Args:
             sink: what takes the results.
             live: leave results out where it is slow.
             is_stopped: once it says yes, a sink that is stuck is waited for no longer.
+            has_reader: whether a reader, such as a pipe's, can hold the sink up for ever. One without is
+                never stuck, however long one write takes.
         """
         self._sink, self._live, self._is_stopped = sink, live, is_stopped
+        self._patience_s = _PATIENCE_S if has_reader else math.inf
+        self._patience_when_stopped_s = _PATIENCE_WHEN_STOPPED_S if has_reader else _PATIENCE_WITH_A_DISK_S
         self.shows_pictures = sink.shows_pictures
         self.left_out = 0
         self._queue: Queue[Result] = Queue(_QUEUE_SIZE)
@@ -64,7 +77,7 @@ class Behind:
         progress = _Progress(self._done)
         while not self._is_put(kept):
             self._raise_failure()
-            if self._is_stopped() and progress.stuck_s(self._done) > _PATIENCE_WHEN_STOPPED_S:
+            if self._is_stopped() and progress.stuck_s(self._done) > self._patience_when_stopped_s:
                 return
 
     def close(self) -> None:
@@ -79,9 +92,10 @@ class Behind:
         progress = _Progress(self._done)
         while not self._ended.wait(_POLL_S):
             stuck_s = progress.stuck_s(self._done)
-            if self._is_stopped() and not self._drained.is_set() and stuck_s > _PATIENCE_WHEN_STOPPED_S:
+            is_past_patience = stuck_s > self._patience_when_stopped_s
+            if self._is_stopped() and not self._drained.is_set() and is_past_patience:
                 return
-            if stuck_s > _PATIENCE_S:
+            if stuck_s > self._patience_s:
                 raise OutputError(f"{self.description} has taken nothing for {_PATIENCE_S:.0f} s: given up")
         self._raise_failure()
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ...artifact import unwritable
 from ...errors import OutputError
 from ..opencv_setup import silence
 from .pipe import write_all
@@ -26,6 +27,7 @@ _FFMPEG_ENCODERS = {  # in the order of choice; cheapest presets: a live run's c
 _FRAGMENTED = ("-movflags", "+frag_keyframe+empty_moov+default_base_moof")
 _CONTAINERS = {".mp4": _FRAGMENTED, ".mov": _FRAGMENTED, ".mkv": ("-cluster_time_limit", "1000"), ".avi": ()}
 _CLOSING_S = 10.0
+_PROBED_BYTES = 1 << 16
 
 
 class OpenCvEncoder:
@@ -42,6 +44,7 @@ class OpenCvEncoder:
         self._path, self._fps, self._count = path, fps, 0
         self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*_CODEC), fps, (width, height))
         if not self._writer.isOpened():
+            probe_space(path)
             raise OutputError(f"OpenCV cannot write {width}x{height} video to {path.suffix}. Try .mp4")
 
     def write(self, picture_bgr: NDArray[np.uint8]) -> None:
@@ -111,15 +114,23 @@ class FfmpegEncoder:
         """
         assert self._process.stdin is not None
         self._process.stdin.close()
-        try:
-            code = self._process.wait(_CLOSING_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
+        code = self._wait()
         message = self._last_message()
         os.close(self._messages)
         if code:
             raise OutputError(f"ffmpeg ended with code {code}: {message}")
+
+    def _wait(self) -> int:
+        """Wait until ffmpeg ends; one that has computed nothing for ten seconds is killed."""
+        spent = -1
+        while (now_spent := _cpu_ticks(self._process.pid)) != spent:
+            spent = now_spent
+            try:
+                return self._process.wait(_CLOSING_S)
+            except subprocess.TimeoutExpired:
+                continue
+        self._process.kill()
+        return self._process.wait()
 
     def _last_message(self) -> str:
         """Give the last line that ffmpeg wrote about what went wrong."""
@@ -128,10 +139,29 @@ class FfmpegEncoder:
 
 
 def _nameless_file() -> int:
-    """Open a file that is gone when it is closed, and give its descriptor."""
-    descriptor, name = tempfile.mkstemp()
+    """Open a file that is gone when it is closed, and give its descriptor; on Linux it needs no disk.
+
+    Raises:
+        OutputError: there is no place for temporary files.
+    """
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("messages of ffmpeg")
+    try:
+        descriptor, name = tempfile.mkstemp()
+    except OSError as error:
+        raise unwritable(Path(tempfile.gettempdir()), error) from error
     Path(name).unlink()
     return descriptor
+
+
+def _cpu_ticks(process: int) -> int:
+    """Give how much a child has computed, in ticks of the kernel's clock; 0 where that is not told."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    user, system = fields.rpartition(")")[2].split()[11:13]
+    return int(user) + int(system)
 
 
 def has_ffmpeg() -> bool:
@@ -156,6 +186,20 @@ def is_playable(path: Path) -> bool:
         capture.release()
 
 
+def probe_space(path: Path) -> None:
+    """Find out by writing whether a file can be written at all; OpenCV does not say why it cannot.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    try:
+        with path.open("wb", buffering=0) as file:
+            file.write(bytes(_PROBED_BYTES))
+        path.write_bytes(b"")
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
+
+
 def check_space(path: Path) -> None:
     """Find out whether there is room left where a file is being written.
 
@@ -163,4 +207,6 @@ def check_space(path: Path) -> None:
         OutputError: there is not.
     """
     if shutil.disk_usage(path.parent).free < _LEAST_FREE_BYTES:
-        raise OutputError(f"no space left on {path.parent}. What was written before can be used")
+        raise OutputError(
+            f"no space left on {path.parent}. Make room there; what was written before can be used"
+        )

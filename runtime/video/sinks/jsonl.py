@@ -6,12 +6,12 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ...artifact import check_writable
-from ...errors import OutputError
+from ...artifact import check_writable, is_special, open_in_place, unwritable
 from ...maps.statistics import statistics_of
 from ..frame import Result
 from .sink import SinkClosedError
@@ -25,14 +25,19 @@ class JsonLinesSink:
 
     shows_pictures = False
 
-    def __init__(self, path: Path) -> None:
-        """Open the file, an old one is emptied; `-` is standard output.
+    def __init__(self, path: Path, is_stopped: Callable[[], bool] = lambda: False) -> None:
+        """Open the file, an old one is emptied; `-` is standard output, a FIFO waits for its reader.
+
+        Args:
+            path: of the file.
+            is_stopped: once it says yes, the FIFO's reader is not waited for.
 
         Raises:
             OutputError: it cannot be written.
         """
         self.description = "lines of JSON to standard output" if path == _STDOUT else str(path)
-        self._path, self._file = path, _open(path)
+        self._path, self._file = path, _open(path, is_stopped)
+        self.has_reader = path == _STDOUT or is_special(path)
         self._unix_s = time.time() - time.monotonic()  # of the clock that captures are timed by
 
     def write(self, result: Result) -> None:
@@ -48,7 +53,7 @@ class JsonLinesSink:
         except BrokenPipeError:
             raise SinkClosedError("the reader of the lines of JSON has gone") from None
         except OSError as error:
-            raise OutputError(f"cannot write {self._path}: {error.strerror}") from error
+            raise unwritable(self._path, error) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -62,16 +67,18 @@ class JsonLinesSink:
             while written < len(line):
                 written += os.write(self._file.fileno(), line[written:])
         except OSError:
-            if written:
+            if written and not self.has_reader:
                 self._file.truncate(os.lseek(self._file.fileno(), 0, os.SEEK_CUR) - written)
             raise
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path, is_stopped: Callable[[], bool]) -> BinaryIO:
     if path == _STDOUT:
         return sys.stdout.buffer
     check_writable(path)
-    return path.open("wb", buffering=0)
+    if not is_special(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return open_in_place(path, is_stopped)
 
 
 def _line_of(result: Result, unix_s: float) -> dict[str, Any]:

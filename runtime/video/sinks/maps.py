@@ -8,7 +8,8 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from ...artifact import atomic_file, check_writable
+from ...artifact import atomic_file, check_writable, unwritable
+from ...errors import OutputError
 from ..frame import Result, SaliencyMap
 
 MapsFormat = Literal["png16", "npy"]
@@ -22,6 +23,7 @@ class MapSink:
     """
 
     shows_pictures = False
+    has_reader = False
 
     def __init__(self, folder: Path, maps_format: MapsFormat) -> None:
         """Make the folder.
@@ -29,14 +31,18 @@ class MapSink:
         Raises:
             OutputError: it cannot be made, or not be written.
         """
-        self.description = f"{folder}/*{_MAP_SUFFIXES[maps_format]}"
+        self.description = f"{folder}/*{MAP_SUFFIXES[maps_format]}"
         self._folder, self._format = folder, maps_format
         check_writable(folder / "map")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(folder, error) from error
 
     def write(self, result: Result) -> None:
         """Write one map."""
         saliency = result.saliency
-        with atomic_file(self._folder / (saliency.frame.name + _MAP_SUFFIXES[self._format])) as temporary:
+        with atomic_file(self._folder / (saliency.frame.name + MAP_SUFFIXES[self._format])) as temporary:
             if self._format == "npy":
                 np.save(temporary, saliency.values)
             else:
@@ -46,11 +52,16 @@ class MapSink:
         """Nothing to finish: each map is whole."""
 
 
-_MAP_SUFFIXES: dict[MapsFormat, str] = {"png16": ".png", "npy": ".npy"}
+MAP_SUFFIXES: dict[MapsFormat, str] = {"png16": ".png", "npy": ".npy"}
 
 
 def _png16_of(saliency: SaliencyMap) -> bytes:
     height, width = saliency.frame.size_hw
     values = cv2.resize(saliency.values, (width, height), interpolation=cv2.INTER_CUBIC)
     levels = np.rint(np.clip(values, 0.0, 1.0) * 65535).astype(np.uint16)
-    return cv2.imencode(".png", levels)[1].tobytes()
+    try:
+        return cv2.imencode(".png", levels)[1].tobytes()
+    except cv2.error as error:  # a side beyond what PNG or OpenCV takes
+        raise OutputError(
+            f"a map of {width}x{height} pixels cannot be a PNG: {error.err}. Give --maps-format npy"
+        ) from error

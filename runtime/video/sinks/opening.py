@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ...errors import UsageError
 from ..frame import Result
@@ -59,6 +60,14 @@ class SinkOptions:
         if self.raw and self.streams > 1:
             raise UsageError(f"raw frames are of one source, found {self.streams}. Start one run for each")
 
+    def video_path(self, output: Path, stream: int) -> Path:
+        """Name the video of a stream: `output`, with a number where there are several."""
+        return output.with_stem(f"{output.stem}-{stream}") if self.streams > 1 else output
+
+    def maps_folder(self, folder: Path, stream: int) -> Path:
+        """Name the folder of a stream's maps: `folder`, or one in it where there are several."""
+        return folder / str(stream) if self.streams > 1 else folder
+
     @property
     def uses_stdout(self) -> bool:
         """Whether standard output carries results, so that what is for people goes to standard error."""
@@ -78,36 +87,36 @@ def open_sinks(options: SinkOptions, is_stopped: Callable[[], bool]) -> Iterator
         UsageError: a name or a combination that cannot be.
         OutputError: something cannot be written or opened.
     """
-    for sink in _writing_sinks(options):
-        yield Behind(sink, live=options.live, is_stopped=is_stopped)
+    for sink in _writing_sinks(options, is_stopped):
+        yield Behind(sink, live=options.live, is_stopped=is_stopped, has_reader=sink.has_reader)
     if options.window:
         for stream in range(options.streams):
-            yield _of_stream(WindowSink(_numbered("saliency-run", stream, options)), stream, options)
+            title = f"saliency-run-{stream}" if options.streams > 1 else "saliency-run"
+            yield _StreamSink(WindowSink(title), stream)
     if options.render_only:
         yield NullSink()
 
 
-def _writing_sinks(options: SinkOptions) -> Iterator[Sink]:
+class _WritingSink(Sink, Protocol):
+    """A sink that works in a thread of its own."""
+
+    has_reader: bool
+    """Whether somebody at the other end can hold it up for ever."""
+
+
+def _writing_sinks(options: SinkOptions, is_stopped: Callable[[], bool]) -> Iterator[_WritingSink]:
     video = RecordingSink if options.live else VideoSink
     for stream in range(options.streams):
         if options.output is not None:
-            path = options.output.with_stem(_numbered(options.output.stem, stream, options))
-            yield _of_stream(video(path, fps=options.fps), stream, options)
+            path = options.video_path(options.output, stream)
+            yield _StreamSink(video(path, fps=options.fps), stream)
         if options.save_maps is not None:
-            folder = options.save_maps / str(stream) if options.streams > 1 else options.save_maps
-            yield _of_stream(MapSink(folder, options.maps_format), stream, options)
+            folder = options.maps_folder(options.save_maps, stream)
+            yield _StreamSink(MapSink(folder, options.maps_format), stream)
     if options.jsonl is not None:
-        yield JsonLinesSink(options.jsonl)
+        yield JsonLinesSink(options.jsonl, is_stopped)
     if options.raw is not None:
         yield RawSink(sys.stdout.fileno(), options.raw, fps=options.fps)
-
-
-def _numbered(name: str, stream: int, options: SinkOptions) -> str:
-    return f"{name}-{stream}" if options.streams > 1 else name
-
-
-def _of_stream(sink: Sink, stream: int, options: SinkOptions) -> Sink:
-    return _StreamSink(sink, stream) if options.streams > 1 else sink
 
 
 class _StreamSink:
@@ -116,6 +125,7 @@ class _StreamSink:
     def __init__(self, sink: Sink, stream: int) -> None:
         self._sink, self._stream = sink, stream
         self.description, self.shows_pictures = sink.description, sink.shows_pictures
+        self.has_reader: bool = getattr(sink, "has_reader", False)
 
     def write(self, result: Result) -> None:
         if result.saliency.frame.stream == self._stream:

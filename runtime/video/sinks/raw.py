@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import UsageError
+from ...errors import OutputError, UsageError
 from ...fit import fit_frame, size_hw_of
 from ..frame import Result
 from .pipe import write_all
@@ -28,6 +28,7 @@ class RawSink:
     """Writes pictures to a pipe: `bgr24`, nothing but pixels; `y4m`, I420 with a header that players read."""
 
     shows_pictures = True
+    has_reader = True
 
     def __init__(self, descriptor: int, raw_format: RawFormat, *, fps: float | None) -> None:
         """Take a pipe's descriptor, which stays the caller's.
@@ -52,11 +53,14 @@ class RawSink:
 
         Raises:
             SinkClosedError: the reader has gone.
+            OutputError: standard output is closed, or its disk is full.
         """
         try:
             self._write(result.picture_bgr)
         except BrokenPipeError:
             raise SinkClosedError("the reader of the raw frames has gone") from None
+        except OSError as error:
+            raise OutputError(f"cannot write raw frames to standard output: {error.strerror}") from error
 
     def close(self) -> None:
         """Nothing to finish: each picture is whole."""
@@ -67,7 +71,7 @@ class RawSink:
             self._start(self._size_hw)
         fitted_bgr = fit_frame(picture_bgr, self._size_hw, "pad")
         if self._format == "y4m":
-            os.write(self._descriptor, b"FRAME\n")
+            write_all(self._descriptor, b"FRAME\n")
             fitted_bgr = cv2.cvtColor(fitted_bgr, cv2.COLOR_BGR2YUV_I420).astype(np.uint8, copy=False)
         write_all(self._descriptor, fitted_bgr)
 
@@ -79,4 +83,4 @@ class RawSink:
     def _start(self, size_hw: tuple[int, int]) -> None:
         if self._format == "y4m":
             header = _HEADER.format(width=size_hw[1], height=size_hw[0], rate=self._rate)
-            os.write(self._descriptor, header.encode())
+            write_all(self._descriptor, header.encode())

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...artifact import temporary_beside
-from ...errors import OutputError, UsageError
+from ...artifact import PendingFile
+from ...errors import UsageError
 from ...fit import fit_frame, size_hw_of
 from ..frame import Result
 from .encoder import FfmpegEncoder, OpenCvEncoder, has_ffmpeg, is_playable
@@ -39,6 +39,7 @@ class VideoSink:
         _check_suffix(path)
         self.description = str(path)
         self._video = _VideoFile(path, OpenCvEncoder, fps or _DEFAULT_FPS)
+        self.has_reader = self._video.is_special
 
     def write(self, result: Result) -> None:
         """Append a picture; one of another size is brought to the first one's, its aspect kept."""
@@ -78,6 +79,7 @@ class RecordingSink:
         self.description = str(path)
         self._clock = _Clock(fps or _DEFAULT_FPS)
         self._video = _VideoFile(path, FfmpegEncoder if has_ffmpeg() else OpenCvEncoder, self._clock.fps)
+        self.has_reader = self._video.is_special
 
     def write(self, result: Result) -> None:
         """Append a picture for as many frames of the video as have passed since the one before."""
@@ -94,7 +96,8 @@ class _VideoFile:
     """A video of the first picture's size, beside its final name until it is worth that name."""
 
     def __init__(self, path: Path, encoder: type[OpenCvEncoder | FfmpegEncoder], fps: float) -> None:
-        self._final, self._current = path, temporary_beside(path)
+        self._pending = PendingFile(path)
+        self.is_special = self._pending.is_special
         self._make_encoder, self._fps = encoder, fps
         self._encoder: OpenCvEncoder | FfmpegEncoder | None = None
         self._size_hw = (0, 0)
@@ -103,33 +106,24 @@ class _VideoFile:
         """Write a picture so many times, brought to the first one's size with its aspect kept."""
         if self._encoder is None:
             self._size_hw = size_hw_of(picture_bgr)
-            self._encoder = self._make_encoder(self._current, fps=self._fps, size_hw=self._size_hw)
+            self._encoder = self._make_encoder(self._pending.path, fps=self._fps, size_hw=self._size_hw)
         fitted_bgr = fit_frame(picture_bgr, self._size_hw, "pad")
         for _ in range(times):
             self._encoder.write(fitted_bgr)
 
     def take_name_if_playable(self) -> None:
         """Put the file in the place of the old one while it is written, once it is better than none."""
-        if self._current != self._final and is_playable(self._current):
-            self._take_name()
+        if not self._pending.is_placed and not self._pending.is_special and is_playable(self._pending.path):
+            self._pending.place()
 
     def close(self) -> None:
         """Finish the file and name it; what cannot be finished goes away, unless it had its name before."""
         try:
             if self._encoder is not None:
                 self._encoder.close()
-                self._take_name()
+                self._pending.place()
         finally:
-            if self._current != self._final:
-                self._current.unlink(missing_ok=True)
-
-    def _take_name(self) -> None:
-        try:
-            self._current.chmod(0o644)
-            self._current.replace(self._final)
-        except OSError as error:
-            raise OutputError(f"cannot write {self._final}: {error.strerror}") from error
-        self._current = self._final
+            self._pending.discard()
 
 
 class _Clock:

@@ -6,6 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
+from itertools import count
 from os.path import commonpath
 from pathlib import Path
 from typing import BinaryIO
@@ -223,7 +224,7 @@ class ImageSource:
             every: take one in so many.
             max_frames: take so many at most.
         """
-        names = _names_of(paths)
+        names = names_of(paths)
         self._images = list(enumerate(zip(paths, names, strict=True)))[::every][:max_frames]
         self.frame_count: int | None = len(self._images)
         plural = "" if len(self._images) == 1 else "s"
@@ -281,9 +282,17 @@ def _natural_key(path: Path) -> list[tuple[int, str]]:
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", str(path))]
 
 
-def _names_of(paths: Sequence[Path]) -> list[str]:
-    """Name images by their stems, or where two are alike, by what tells them apart."""
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """Name images by their stems, or where two are alike, by what tells them apart; no two have one name."""
     counts = Counter(path.stem for path in paths)
     base = commonpath([path.parent for path in paths]) if paths else ""
     distinct = [path.relative_to(base).as_posix().replace("/", "_") for path in paths]
-    return [path.stem if counts[path.stem] == 1 else name for path, name in zip(paths, distinct, strict=True)]
+    names = [
+        path.stem if counts[path.stem] == 1 else name for path, name in zip(paths, distinct, strict=True)
+    ]
+    used: set[str] = set()
+    for place, name in enumerate(names):  # `a.jpg` is also the stem of `a.jpg.png`
+        free = (name if number == 0 else f"{name}-{number}" for number in count())
+        names[place] = next(candidate for candidate in free if candidate not in used)
+        used.add(names[place])
+    return names

@@ -55,7 +55,10 @@ def check_outputs(options: RunOptions) -> None:
 def is_live_by_name(source: str) -> bool:
     """Tell whether a source is a camera, a stream or a program, which may be late or go away."""
     is_address = _SCHEME.match(source) is not None and not source.startswith(("raw:", "test:"))
-    return is_address and not Path(source).exists()
+    try:
+        return is_address and not Path(source).exists()
+    except OSError:  # a name that no file can have
+        return is_address
 
 
 def _map_names(images: Sequence[Path], suffix: str) -> Names:
@@ -86,6 +89,10 @@ def _files_of(source: str) -> list[Path]:
         except OSError:
             return []
     if not _SCHEME.match(source):
+        try:
+            Path(source).exists()
+        except OSError:  # a name that is too long, say: whoever opens the source says so
+            return []
         return [Path(source)]
     try:
         words = shlex.split(source.partition(":")[2])

@@ -105,8 +105,8 @@ def _opencv(path: Path) -> Runner:
 
 def _openvino(path: Path) -> Runner:
     """On the CPU and in the file's own precision: OpenVINO would choose bfloat16 where there is AMX."""
-    import openvino
+    from ...runtime.backends.openvino_backend import openvino_core
 
-    core = openvino.Core()
+    core = openvino_core()
     compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda frames: compiled({INPUT_NAME: frames})[OUTPUT_NAME]

@@ -142,7 +142,7 @@ class OpenVinoModel:
         ov = _openvino()
         if not path.is_file():
             raise ArtifactError(f"no such file: {path}. Make it with saliency-export")
-        core = _core()
+        core = openvino_core()
         config = {
             "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY",
             "INFERENCE_PRECISION_HINT": _HINTS[arithmetic],
@@ -242,12 +242,15 @@ def _openvino() -> Any:
 
 
 @cache
-def _core() -> Any:
-    """Make OpenVINO's `Core` once in a process, never to be freed.
+def openvino_core() -> Any:
+    """The one `openvino.Core` of this process, which is never destroyed.
 
-    Its CPU plug-in gives the thread an alternate signal stack, and restores the one before when it is
-    unloaded. Of two plug-ins unloaded in another order than they were loaded, a freed stack remains, and the
-    next signal, such as Ctrl-C, ends the process by SIGSEGV (seen with 2026.4).
+    Its CPU plug-in gives the thread that loads it another stack for signal handlers, and puts the one before
+    back when it goes. With two that go in another order than they came, that is memory which is free by then:
+    the next signal, such as Ctrl-C, ends the process with SIGSEGV (seen with 2026.4).
+
+    Raises:
+        BackendError: openvino is not installed.
     """
     return _openvino().Core()
 

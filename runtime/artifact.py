@@ -373,8 +373,12 @@ def _alone_in(folder: Path) -> Iterator[None]:
     """Hold a folder's lock while something temporary is made in it, and first remove what a SIGKILL left.
 
     Who makes something temporary locks it at once, and the kernel unlocks it when that process ends: what is
-    unlocked is left over. Where the file system has no locks, nothing is removed.
+    unlocked is left over. Where the file system has no locks, nothing is removed. A folder that is temporary
+    itself is its maker's, who holds its lock already and removes it as a whole.
     """
+    if _MARK in folder.name:
+        yield
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):

@@ -78,6 +78,14 @@ RECIPES: dict[str, Recipe] = {
         blended=True,
         config=FitConfig(steps=520, learning_rate=1.5e-4, warmup=20, ema=0.99, validate_every=260, seed=7),
     ),
+    "deep_half_last": Recipe(
+        network="deep_half",
+        sizes_hw=((240, 320),),
+        per_batch={"mit1003": 2, "crowd": 1, "scene500": 1, "salicon": 2, "distilled": 2},
+        loss=_LOSS,
+        blended=True,
+        config=FitConfig(steps=1000, learning_rate=2e-4, warmup=20, ema=0.995, validate_every=250, seed=9),
+    ),
     # Both sizes in turn, so that one file serves both; it is chosen by the large one.
     "mlnet_distilled": Recipe(
         network="mlnet",
@@ -94,6 +102,23 @@ RECIPES: dict[str, Recipe] = {
             ema=0.99,
             validate_every=130,
             seed=8,
+        ),
+    ),
+    "mlnet_last": Recipe(
+        network="mlnet",
+        sizes_hw=((480, 640), (240, 320)),
+        per_batch={"mit1003": 2, "crowd": 1, "scene500": 1, "salicon": 1, "distilled": 1},
+        loss=_LOSS,
+        blended=True,
+        config=FitConfig(
+            steps=400,
+            learning_rate=2e-4,
+            backbone_rate=0.5,
+            frozen_blocks=2,
+            warmup=20,
+            ema=0.99,
+            validate_every=100,
+            seed=10,
         ),
     ),
 }

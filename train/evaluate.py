@@ -98,14 +98,19 @@ class Evaluation:
 
         (model - prior) / (observers - prior), of the means over the images where all three are defined: 0 is
         the prior, 1 the observers; half the people are a low limit, so more than 1 is possible. Metrics
-        without an inter-observer figure are left out.
+        without an inter-observer figure are left out, and those in which the observers are not clearly apart
+        from the prior: where the interval of their difference holds 0.
         """
         lines = np.stack([self.scores[line] for line in (MODEL, PRIOR, OBSERVERS)])  # (3, n, m)
-        return {
-            name: _estimate(lines[:, :, column], self.seed, _share_of_the_way)
-            for column, name in enumerate(METRICS)
-            if not np.isnan(lines[:, :, column]).any(axis=0).all()
-        }
+        figures = {}
+        for column, name in enumerate(METRICS):
+            scores = lines[:, :, column]
+            if np.isnan(scores).any(axis=0).all():
+                continue
+            way = _estimate(scores[2] - scores[1], self.seed)
+            if way.low * way.high > 0:
+                figures[name] = _estimate(scores, self.seed, _share_of_the_way)
+        return figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

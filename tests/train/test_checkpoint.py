@@ -112,7 +112,7 @@ def test_safetensors_from_elsewhere_are_refused(tmp_path):
         load_checkpoint(tmp_path / "foreign.safetensors")
 
 
-@pytest.mark.parametrize("name", ["deep_half", "mlnet", "mlnet_small"])
+@pytest.mark.parametrize("name", ["deep_half", "mlnet", "mlnet_small", "lite2"])
 def test_shipped_weights_load_and_say_how_they_were_trained(name):
     checkpoint = load_checkpoint(shipped_weights(name), network=name)
     assert checkpoint.config == replace(config_of(name), output=checkpoint.config.output)

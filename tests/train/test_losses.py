@@ -61,3 +61,15 @@ def test_weighted_sums_add_up(maps):
 def test_what_is_no_loss_is_refused(text):
     with pytest.raises(UsageError, match="loss term"):
         losses.parse_loss(text)
+
+
+def test_nss_on_points_is_the_metric_and_other_terms_keep_the_density():
+    prediction, density = torch.rand(1, 6, 8), torch.rand(1, 6, 8)
+    points = torch.zeros(1, 6, 8)
+    points[0, 2, 3], points[0, 5, 7] = 1.0, 0.5
+    map_ = prediction[0].numpy()
+    expected = [(map_[y, x] - map_.mean()) / map_.std() for y, x in ((2, 3), (2, 3), (5, 7))]
+    found = losses.parse_loss("nss")(prediction, density, points=points)
+    assert float(found) == pytest.approx(-sum(expected) / 3, rel=1e-5)
+    kld = losses.parse_loss("kld")
+    assert kld(prediction, density, points=points) == kld(prediction, density)

@@ -188,3 +188,15 @@ def test_rgb_input_is_normalised_in_its_own_order():
         network(frames_bgr)
     mean, std = torch.tensor(config.mean).view(1, 3, 1, 1), torch.tensor(config.std).view(1, 3, 1, 1)
     torch.testing.assert_close(seen[0], (frames_bgr.flip(1) - mean) / std)
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_the_norms_written_gradient_is_the_formulas(scale):
+    torch.manual_seed(0)
+    ours, torchs = LocalResponseNorm(7).double(), nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
+    first = (scale * torch.randn(2, 7, 5, 6, dtype=torch.float64)).requires_grad_()
+    second, weight = first.detach().clone().requires_grad_(), torch.randn(2, 7, 5, 6, dtype=torch.float64)
+    (ours(first) * weight).sum().backward()
+    (torchs(second) * weight).sum().backward()
+    torch.testing.assert_close(ours(first), torchs(second), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(first.grad, second.grad, rtol=1e-7, atol=1e-9)

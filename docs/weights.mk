@@ -20,14 +20,16 @@ TEACHER := $(RUNS)/teacher/lite2/fp32.onnx
 
 .PHONY: weights
 .SECONDARY:
-weights: $(LITE2) $(RUNS)/deep_half_distilled/deep_half.safetensors $(RUNS)/mlnet_distilled/mlnet.safetensors
+weights: $(LITE2) $(RUNS)/deep_half_last/deep_half.safetensors $(RUNS)/mlnet_last/mlnet.safetensors
 	@echo "trained: $^. To ship them, copy them into train/weights, then: make ranges PHOTOS=$(DATA)/photos/train"
 
 $(LITE2): $(EFFICIENTNET)
 $(TEACHER): $(LITE2)
 $(RUNS)/deep_half_eyes/deep_half.safetensors: $(RUNS)/version_0_5/deep_half.safetensors
 $(RUNS)/deep_half_distilled/deep_half.safetensors: $(RUNS)/deep_half_eyes/deep_half.safetensors $(TEACHER)
+$(RUNS)/deep_half_last/deep_half.safetensors: $(RUNS)/deep_half_distilled/deep_half.safetensors $(TEACHER)
 $(RUNS)/mlnet_distilled/mlnet.safetensors: $(RUNS)/version_0_5/mlnet.safetensors $(TEACHER)
+$(RUNS)/mlnet_last/mlnet.safetensors: $(RUNS)/mlnet_distilled/mlnet.safetensors $(TEACHER)
 
 $(RUNS)/version_0_5/%.safetensors:
 	mkdir -p $(@D) && git show $(VERSION_0_5):train/weights/$(@F) > $@

@@ -22,8 +22,7 @@ from saliency_edge.runtime.contract import Contract
 from saliency_edge.runtime.errors import BackendError
 from saliency_edge.runtime.maps.regions import Region
 from saliency_edge.runtime.telemetry import Telemetry
-from saliency_edge.runtime.web.options import WebOptions
-from saliency_edge.runtime.web.sink import WebSink, open_web
+from saliency_edge.runtime.web.view import WebOptions, WebSink, open_web
 from sink_results import result_of
 from toy_models import noise, toy_contract, toy_map
 

@@ -17,7 +17,7 @@ from ..maps.smoothing import Smoother
 from ..progress import progress
 from ..public_text import public_name
 from ..telemetry import Telemetry
-from ..web.sink import WebSink
+from ..web.view import WebSink
 from .journal import Journal
 from .pipeline import run_pipeline
 from .policy import ALL
@@ -124,7 +124,7 @@ def _web_of(
     """Open the web view, before the sources: it can say that they are awaited."""
     if options.web is None:
         return
-    from ..web.sink import open_web
+    from ..web.view import open_web
 
     title = ", ".join(map(public_name, options.sources))
     compared = None

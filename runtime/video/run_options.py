@@ -12,7 +12,7 @@ from ..errors import UsageError
 from ..maps.qp_map import QpMapOptions
 from ..maps.regions import RegionOptions
 from ..outputs import STDOUT
-from ..web.options import WebOptions
+from ..web.view import WebOptions
 from .policy import Policy
 from .render import RenderOptions
 from .sinks import SinkOptions

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from .options import WebOptions
+from .view import WebOptions
 
 _OPEN_PATHS = frozenset({"/healthz"})  # for supervisors; it tells nothing about the pictures
 _ASK_FOR_TOKEN = """<!doctype html><html lang="en"><meta charset="utf-8"><title>saliency-run</title>
@@ -38,7 +38,7 @@ class Access:
         return f"?token={quote(self.token, safe='')}" if self.token else ""
 
     def middleware(self) -> Middleware:
-        """Give what the server calls for each request."""
+        """What the server calls for each request."""
 
         @web.middleware
         async def check(
@@ -49,7 +49,7 @@ class Access:
         return check
 
     def _refusal_of(self, request: web.Request) -> web.StreamResponse | None:
-        """Give the answer to a request that may not pass, or that brings its token; `None`: it may pass."""
+        """The answer to a request that may not pass, or that brings its token; `None`: it may pass."""
         if request.path in _OPEN_PATHS:
             return None
         if self.token is None:

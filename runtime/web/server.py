@@ -23,10 +23,9 @@ from ..errors import OutputError
 from ..video.frame import Result
 from ..video.render import colormaps, palette_of
 from .access import Access
-from .hub import Browser, Hub, Request
-from .metrics import Metrics
-from .options import WebOptions
-from .pulse import Pulse
+from .monitoring import HealthMonitor, Metrics
+from .view import WebOptions
+from .viewers import Hub, Request, Viewer
 
 _HEARTBEAT_S = 15.0
 _MOST_BROWSERS = 100
@@ -65,7 +64,7 @@ class Server:
         self,
         options: WebOptions,
         hub: Hub,
-        pulse: Pulse,
+        monitor: HealthMonitor,
         metrics: Metrics,
         page: dict[str, Any],
         warn: Callable[[str], None],
@@ -75,7 +74,7 @@ class Server:
         Args:
             options: where.
             hub: gives the results.
-            pulse: gives the health.
+            monitor: gives the health.
             metrics: for Prometheus.
             page: what the page is told at its start, as JSON values.
             warn: prints a line, from any thread; each kind of failure is said once.
@@ -83,7 +82,7 @@ class Server:
         Raises:
             OutputError: the port is taken, or not allowed; or the server cannot start.
         """
-        self._hub, self._pulse, self._metrics = hub, pulse, metrics
+        self._hub, self._health_monitor, self._metrics = hub, monitor, metrics
         self._page = page | {"palettes": _palettes()}
         self._html = files(__package__).joinpath("index.html").read_bytes()
         self._access = Access(options)
@@ -250,7 +249,7 @@ class Server:
         return web.Response(body=text, headers={"Content-Type": content_type})
 
     async def _health(self, _request: web.Request) -> web.Response:
-        is_well, details = self._pulse.health()
+        is_well, details = self._health_monitor.health()
         return web.json_response(details, status=200 if is_well else 503)
 
     async def _web_socket(self, request: web.Request) -> web.WebSocketResponse:
@@ -268,8 +267,8 @@ class Server:
 
     async def _look_on(self, viewer: web.WebSocketResponse) -> None:
         """Serve one browser until it goes."""
-        browser = Browser(self._hub)
-        self._hub.browsers.add(browser)
+        browser = Viewer(self._hub)
+        self._hub.viewers.add(browser)
         self._viewers.add(viewer)
         sending = asyncio.create_task(_send(viewer, browser))
         try:
@@ -277,7 +276,7 @@ class Server:
         finally:
             sending.cancel()
             self._viewers.discard(viewer)
-            self._hub.browsers.discard(browser)
+            self._hub.viewers.discard(browser)
             self._hub.note_requests()
 
 
@@ -306,7 +305,7 @@ class _FailureHandler(logging.Handler):
             self._warn_once(f"a request failed: {_reason_of(error)}")
 
 
-async def _take_requests(viewer: web.WebSocketResponse, browser: Browser) -> None:
+async def _take_requests(viewer: web.WebSocketResponse, browser: Viewer) -> None:
     async for message in viewer:
         if message.type is WSMsgType.PING:
             await viewer.pong(message.data)
@@ -318,7 +317,7 @@ async def _take_requests(viewer: web.WebSocketResponse, browser: Browser) -> Non
         await asyncio.sleep(_SECONDS_BETWEEN_MESSAGES)
 
 
-async def _send(viewer: web.WebSocketResponse, browser: Browser) -> None:
+async def _send(viewer: web.WebSocketResponse, browser: Viewer) -> None:
     try:
         while not viewer.closed:
             await viewer.send_bytes(await browser.next_message())
@@ -360,7 +359,7 @@ def _reason_of(error: BaseException) -> str:
 
 
 def _name_of(host: str) -> str:
-    """Give a host as others write it in an address."""
+    """A host as others write it in an address."""
     if host in _ALL_ADDRESSES:
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host
@@ -381,5 +380,5 @@ def _listen(options: WebOptions) -> socket.socket:
 
 
 def _palettes() -> dict[str, str]:
-    """Give OpenCV's colour maps as base64 of 256 RGB values, by name."""
+    """OpenCV's colour maps as base64 of 256 RGB values, by name."""
     return {name: base64.b64encode(palette_of(name)[:, 0, ::-1].tobytes()).decode() for name in colormaps()}

@@ -26,8 +26,7 @@ from aiohttp import web
 from saliency_edge.runtime.errors import OutputError
 from saliency_edge.runtime.telemetry import Telemetry
 from saliency_edge.runtime.web import server as server_module
-from saliency_edge.runtime.web.options import WebOptions
-from saliency_edge.runtime.web.sink import open_web
+from saliency_edge.runtime.web.view import WebOptions, open_web
 from sink_results import result_of
 from toy_models import noise
 from web_clients import ToyEngine, fed_view, messages_of
@@ -271,7 +270,7 @@ def test_failing_page_is_one_line(capfd: pytest.CaptureFixture[str], monkeypatch
 def test_result_that_cannot_be_shown_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     with fed_view(warn=lines.append) as view:
-        monkeypatch.setattr("saliency_edge.runtime.web.update.jpeg_of", lambda *_: 1 / 0)
+        monkeypatch.setattr("saliency_edge.runtime.web.viewers.encode_jpeg", lambda *_: 1 / 0)
         with pytest.raises((asyncio.TimeoutError, TimeoutError)):
             asyncio.run(asyncio.wait_for(_first_message(view.url), 1))
         monkeypatch.undo()
@@ -293,8 +292,8 @@ def test_second_engine_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
         def infer(self, _frames: Any) -> Any:
             threading.Event().wait()
 
-    monkeypatch.setattr("saliency_edge.runtime.web.hub._COMPARISON_TIMEOUT_S", 1.0)
-    monkeypatch.setattr("saliency_edge.runtime.web.hub._CLOSING_S", 0.2)
+    monkeypatch.setattr("saliency_edge.runtime.web.viewers._COMPARISON_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("saliency_edge.runtime.web.viewers._CLOSING_S", 0.2)
     lines: list[str] = []
     with fed_view(compare=Hanging(), warn=lines.append) as view:
         comparing = threading.Thread(target=messages_of, args=(view.url, 2), kwargs={"compare": True})

@@ -20,8 +20,7 @@ import aiohttp
 
 from saliency_edge.runtime.errors import BackendError, OutputError
 from saliency_edge.runtime.telemetry import Telemetry
-from saliency_edge.runtime.web.options import WebOptions
-from saliency_edge.runtime.web.sink import open_web
+from saliency_edge.runtime.web.view import WebOptions, open_web
 from web_clients import fed_view, look_on, messages_of
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("no_thread_left")]
@@ -29,7 +28,9 @@ pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("no_thread_left")
 
 def test_one_picture_is_compressed_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr("saliency_edge.runtime.web.update.jpeg_of", lambda *_: calls.append(1) or b"jpeg")
+    monkeypatch.setattr(
+        "saliency_edge.runtime.web.viewers.encode_jpeg", lambda *_: calls.append(1) or b"jpeg"
+    )
     start_s = time.monotonic()
     with fed_view(WebOptions(port=0, max_fps=10)) as view:
         found = asyncio.run(crowd(view.url, 20, 5))
@@ -117,7 +118,7 @@ def test_port_that_is_taken_is_one_line() -> None:
 
 
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "saliency_edge.runtime.web.metrics", None)
+    monkeypatch.setitem(__import__("sys").modules, "saliency_edge.runtime.web.monitoring", None)
 
     with pytest.raises(BackendError, match=r"pip install 'saliency-edge\[web\]'"):
         open_web(WebOptions(port=0), Telemetry(), title="t")

@@ -28,7 +28,7 @@ from saliency_edge.runtime.maps.regions import Region
 from saliency_edge.runtime.maps.statistics import statistics_of
 from saliency_edge.runtime.video.frame import Frame, SaliencyMap
 from saliency_edge.runtime.video.render import Renderer, RenderOptions
-from saliency_edge.runtime.web.options import WebOptions
+from saliency_edge.runtime.web.view import WebOptions
 from web_clients import ToyEngine, fed_view, frame_of, values_of
 
 pytestmark = [

@@ -20,10 +20,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from saliency_edge.runtime.telemetry import Telemetry
-from saliency_edge.runtime.web.options import WebOptions
-from saliency_edge.runtime.web.pulse import Pulse
-from saliency_edge.runtime.web.sink import open_web
-from saliency_edge.runtime.web.update import levels_of
+from saliency_edge.runtime.web.monitoring import HealthMonitor
+from saliency_edge.runtime.web.view import WebOptions, open_web
+from saliency_edge.runtime.web.viewers import map_levels
 from sink_results import result_of
 from toy_models import noise
 from web_clients import FRAME_HW, Message, ToyEngine, fed_view, frame_of, look_on, messages_of, values_of
@@ -75,7 +74,7 @@ def test_large_frames_are_shrunk_and_small_ones_stay() -> None:
 def test_fine_maps_are_shrunk(size_hw: tuple[int, int], expected_hw: tuple[int, int]) -> None:
     values = np.full(size_hw, 0.4, np.float32)
 
-    levels = levels_of(values)
+    levels = map_levels(values)
 
     assert levels.shape == expected_hw
     assert set(levels.flat) == {102}
@@ -163,7 +162,7 @@ def test_second_engine_that_fails_leaves_the_first() -> None:
 
 def test_nothing_is_compressed_when_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr("saliency_edge.runtime.web.update.jpeg_of", lambda *_: calls.append(1) or b"")
+    monkeypatch.setattr("saliency_edge.runtime.web.viewers.encode_jpeg", lambda *_: calls.append(1) or b"")
     with fed_view():
         time.sleep(0.5)
     assert calls == []
@@ -246,18 +245,18 @@ def test_health_follows_the_results() -> None:
 
 def test_pulse_by_a_clock_of_its_own() -> None:
     now_s = 0.0
-    pulse = Pulse(5.0, clock=lambda: now_s)
-    assert pulse.health() == (
+    monitor = HealthMonitor(5.0, clock=lambda: now_s)
+    assert monitor.health() == (
         False,
         {"status": "waiting for the first result", "results": 0, "silent_s": 0.0},
     )
     for number in range(41):
         now_s = number / 10
-        pulse.note(result_of(noise((8, 8), 0), stream=2, dropped=1))
+        monitor.note(result_of(noise((8, 8), 0), stream=2, dropped=1))
 
-    assert pulse.rate_fps(2) == pytest.approx(10)
-    assert pulse.rate_fps(0) == 0
-    assert pulse.dropped(2) == 41
-    assert pulse.health() == (True, {"status": "ok", "results": 41, "silent_s": 0.0})
+    assert monitor.rate_fps(2) == pytest.approx(10)
+    assert monitor.rate_fps(0) == 0
+    assert monitor.dropped(2) == 41
+    assert monitor.health() == (True, {"status": "ok", "results": 41, "silent_s": 0.0})
     now_s += 5.001
-    assert pulse.health() == (False, {"status": "stale", "results": 41, "silent_s": 5.001})
+    assert monitor.health() == (False, {"status": "stale", "results": 41, "silent_s": 5.001})

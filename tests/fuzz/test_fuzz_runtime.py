@@ -31,7 +31,7 @@ from saliency_edge.runtime.options import parse_size
 from saliency_edge.runtime.parity import GoldenFrames
 from saliency_edge.runtime.video.policy import Policy
 from saliency_edge.runtime.video.sources import open_source
-from saliency_edge.runtime.web.options import parse_address
+from saliency_edge.runtime.web.view import parse_address
 from toy_models import save_toy, save_toy_bundle, toy_contract
 
 BASELINE = {

@@ -45,16 +45,23 @@ torch.set_num_threads(1)
 network = SaliencyNetwork(replace(config_of("deep_half"), parameters={"width": 0.125}, size_hw=(48, 64)))
 config = FitConfig(steps=3, amp=False)
 optimiser = make_optimiser(network, config)
-with process_group("cpu") as process:
-    bad = process.rank == 1
+
+
+def step(process):
     model = wrap(network, process)
-    loss = lambda prediction, *_: prediction.mean() * (float("nan") if bad else 1.0)
+    factor = float("nan") if process.rank == 1 else 1.0
     parts = {"frames": torch.zeros(2, 48, 64, 3, dtype=torch.uint8), "names": ["a", "b"]}
-    tensors = {name: torch.ones(2, 48, 64) for name in ("density", "points")}
+    batch = SimpleNamespace(**parts, **{name: torch.ones(2, 48, 64) for name in ("density", "points")})
     try:
-        train_step(model, SimpleNamespace(**parts, **tensors), loss, optimiser, config, 7, process.device)
+        train_step(
+            model, batch, lambda map, *_: map.mean() * factor, optimiser, config, 7, process.device
+        )
     except TrainingError as error:
         Path(sys.argv[1], str(process.rank)).write_text(str(error))
+
+
+with process_group("cpu") as process:
+    step(process)
 """
 
 

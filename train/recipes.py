@@ -84,7 +84,7 @@ RECIPES: dict[str, Recipe] = {
         per_batch={"mit1003": 2, "crowd": 1, "scene500": 1, "salicon": 2, "distilled": 2},
         loss=_LOSS,
         blended=True,
-        config=FitConfig(steps=1000, learning_rate=2e-4, warmup=20, ema=0.995, validate_every=250, seed=9),
+        config=FitConfig(steps=500, learning_rate=2e-4, warmup=20, ema=0.99, validate_every=250, seed=9),
     ),
     # Both sizes in turn, so that one file serves both; it is chosen by the large one.
     "mlnet_distilled": Recipe(
@@ -111,13 +111,13 @@ RECIPES: dict[str, Recipe] = {
         loss=_LOSS,
         blended=True,
         config=FitConfig(
-            steps=400,
+            steps=240,
             learning_rate=2e-4,
             backbone_rate=0.5,
             frozen_blocks=2,
             warmup=20,
             ema=0.99,
-            validate_every=100,
+            validate_every=120,
             seed=10,
         ),
     ),

@@ -27,7 +27,7 @@ _KEPT_CHARACTERS = 32  # of a long name in a temporary one
 _MOST_LINKS = 40
 _POLL_S = 0.05
 _MARK = ".saliency-"
-"""In the name of everything temporary: what has it and is locked by nobody is left over."""
+"""In the name of everything temporary, before the number of the process that makes it."""
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 
@@ -97,11 +97,11 @@ class PendingFile:
             self.is_special = _is_special(self._target)
             folder = Path(tempfile.gettempdir()) if self.is_special else self._target.parent
             folder.mkdir(parents=True, exist_ok=True)
-            with _alone_in(folder):
-                prefix = f".{self._target.name[:_KEPT_CHARACTERS]}{_MARK}"
-                suffix = path.suffix if len(path.suffix) <= _KEPT_CHARACTERS else ""
-                self._lock, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=folder)
-                _try_lock(self._lock)
+            _remove_leftovers(folder)
+            suffix = path.suffix if len(path.suffix) <= _KEPT_CHARACTERS else ""
+            prefix = _temporary_prefix(self._target)
+            self._lock, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=folder)
+            _try_lock(self._lock)
         except OSError as error:
             raise unwritable(path, error) from error
         self.path = Path(name)
@@ -252,11 +252,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     check_replaceable(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone_in(target.parent):
-            prefix = f".{target.name[:_KEPT_CHARACTERS]}{_MARK}"
-            temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
-            lock = os.open(temporary, os.O_RDONLY)
-            _try_lock(lock)
+        _remove_leftovers(target.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=_temporary_prefix(target), dir=target.parent))
+        lock = os.open(temporary, os.O_RDONLY)
+        _try_lock(lock)
     except OSError as error:
         raise unwritable(path, error) from error
     try:
@@ -368,32 +367,19 @@ def _mode_of(target: Path, widest: int) -> int:
         return widest & ~_UMASK
 
 
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock while something temporary is made in it, and first remove what a SIGKILL left.
-
-    Who makes something temporary locks it at once, and the kernel unlocks it when that process ends: what is
-    unlocked is left over. Where the file system has no locks, nothing is removed. A folder that is temporary
-    itself is its maker's, who holds its lock already and removes it as a whole.
-    """
-    if _MARK in folder.name:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if (os.getpid(), folder) not in _cleaned:
-                _cleaned.add((os.getpid(), folder))
-                _remove_leftovers(folder)
-        yield
-    finally:
-        os.close(descriptor)
+def _temporary_prefix(target: Path) -> str:
+    """Start the name of something temporary beside `target`: it says which process makes it."""
+    return f".{target.name[:_KEPT_CHARACTERS]}{_MARK}{os.getpid()}-"
 
 
 def _remove_leftovers(folder: Path) -> None:
-    with os.scandir(folder) as entries:
-        found = [entry for entry in entries if entry.name.startswith(".") and _MARK in entry.name]
+    """Remove what processes that were killed left in a folder: theirs is gone, and nobody holds its lock."""
+    if (os.getpid(), folder) in _cleaned:
+        return
+    _cleaned.add((os.getpid(), folder))
+    found: list[os.DirEntry[str]] = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        found = [entry for entry in entries if _is_leftover(entry.name)]
     for entry in found:
         with suppress(OSError):
             if entry.is_symlink() or entry.stat().st_uid != os.geteuid():
@@ -407,6 +393,19 @@ def _remove_leftovers(folder: Path) -> None:
                     Path(entry.path).unlink()
             finally:
                 os.close(descriptor)
+
+
+def _is_leftover(name: str) -> bool:
+    process = name.partition(_MARK)[2].partition("-")[0]
+    if not name.startswith(".") or not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 def _try_lock(descriptor: int) -> bool:

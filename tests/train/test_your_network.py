@@ -95,4 +95,4 @@ def test_errors_that_list_names_name_it(workplace: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "deep_half, deep_full, mlnet, mlnet_small, tiny_saliency" in done.stderr
+    assert "deep_half, deep_full, mlnet, mlnet_small, lite2, tiny_saliency" in done.stderr

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.fit import resize
-from ..runtime.video.sources import open_source
+from ..runtime.stream.sources.open_source import open_source
 from .ranges import OBSERVERS, ActivationRanges, Change, Observer, Step
 from .selection import KINDS, Features, InspectedFrame, Kind, near_duplicates
 

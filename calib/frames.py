@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from ..runtime.contract import Contract
 from ..runtime.errors import InputError
 from ..runtime.fit import fit_frame, resize
+from ..runtime.images import is_image, read_image
 from ..runtime.records import Count, check_schema, read_json, to_record
-from ..runtime.video.images import is_image, read_image
-from ..runtime.video.sources import open_source
+from ..runtime.stream.sources.open_source import open_source
 
 CLIP_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
 MAX_CLIP_FRAMES = 256

@@ -17,8 +17,8 @@ from saliency_edge.calib.frames import shipped_frames
 from saliency_edge.runtime.backends.backend import Model, saliency_of
 from saliency_edge.runtime.backends.select import load_model
 from saliency_edge.runtime.contract import Precision
-from saliency_edge.runtime.video.frame import Frame, SaliencyMap
-from saliency_edge.runtime.video.render import Renderer, RenderOptions
+from saliency_edge.runtime.frame import Frame, SaliencyMap
+from saliency_edge.runtime.stream.render import Renderer, RenderOptions
 from saliency_edge.train.checkpoint import shipped_weights
 
 CELL_HW = (180, 260)

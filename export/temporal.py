@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from ..runtime.contract import Contract, Precision
 from ..runtime.errors import InputError
-from ..runtime.video.sources import SourceOptions, open_source
+from ..runtime.stream.sources.open_source import open_source
+from ..runtime.stream.sources.source import SourceOptions
 from .frames import FrameSet, fitted
 from .ort_session import ort_maps
 from .parity import peak_shift

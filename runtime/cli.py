@@ -15,9 +15,9 @@ from .errors import InputError
 
 if TYPE_CHECKING:
     from .backends.select import CheckReport
-    from .maps.regions import RegionOptions
-    from .video.run_options import RunOptions
-    from .video.summary import RunSummary
+    from .stream.regions import RegionOptions
+    from .stream.run import RunSummary
+    from .stream.run_options import RunOptions
     from .web.view import WebOptions
 
 app = make_app("saliency-run")
@@ -199,14 +199,14 @@ def run(
 ) -> None:
     """Compute saliency maps of videos, images or cameras, and show what people would look at."""
     from .backends.backend import LoadOptions
-    from .maps.qp_map import QpMapOptions
     from .options import check_threads
     from .outputs import stdout_or
-    from .video.policy import Policy
-    from .video.render import RenderOptions
-    from .video.run_options import RunOptions
-    from .video.sinks import SinkOptions
-    from .video.sources import SourceOptions
+    from .stream.render import RenderOptions
+    from .stream.run_options import RunOptions
+    from .stream.scheduler import Policy
+    from .stream.sinks.open_sinks import SinkOptions
+    from .stream.sinks.qp_map import QpMapOptions
+    from .stream.sources.source import SourceOptions
 
     jsonl, json = stdout_or(jsonl), stdout_or(json)
     options = RunOptions(
@@ -251,7 +251,7 @@ def _refuse_idle(context: typer.Context, options: RunOptions) -> None:
     Raises:
         UsageError: one of them was given.
     """
-    from .video.run_outputs import is_live_by_name
+    from .stream.run_options import is_live_by_name
 
     if options.check:
         for_check = (
@@ -285,13 +285,13 @@ def _refuse_idle(context: typer.Context, options: RunOptions) -> None:
 
 
 def _time_constant_of(text: str) -> float:
-    from .maps.smoothing import parse_time_constant
+    from .stream.smoothing import parse_time_constant
 
     return parse_time_constant(text)
 
 
 def _regions_of(top: int) -> RegionOptions:
-    from .maps.regions import RegionOptions
+    from .stream.regions import RegionOptions
 
     return RegionOptions(top=top)
 
@@ -306,7 +306,7 @@ def _web_of(address: str, token: str | None, opacity: float, colormap: str) -> W
 def _check_and_report(options: RunOptions) -> None:
     from .backends.select import check_model
     from .outputs import STDOUT
-    from .video.run_outputs import check_outputs
+    from .stream.run_options import check_outputs
 
     check_outputs(options)
     report = check_model(options.model, options.precision, options.load)
@@ -317,7 +317,7 @@ def _check_and_report(options: RunOptions) -> None:
 
 def _run_and_report(options: RunOptions) -> None:
     from .outputs import STDOUT
-    from .video.run import run_sources
+    from .stream.run import run_sources
 
     for_people = sys.stderr if options.json == STDOUT or options.sinks.uses_stdout else sys.stdout
     with stop_request() as stop:

@@ -33,17 +33,16 @@ from .backends.select import load_model
 from .contract import Contract, Precision
 from .errors import InputError, UsageError
 from .fit import crop_map, fit_frame, size_hw_of, window_of
-from .maps.regions import Region, RegionOptions, RegionTracker, draw_regions
-from .maps.smoothing import Smoother
-from .telemetry import Telemetry
-from .video.frame import Frame, SaliencyMap
-from .video.images import read_image
-from .video.journal import Journal
-from .video.pipeline import saliency_maps
-from .video.policy import Policy
-from .video.render import Renderer, RenderOptions
-from .video.sources import SourceOptions, open_source
-from .video.stream import MapFilter, Stream, default_policy, unchanged
+from .frame import Frame, Region, SaliencyMap
+from .images import read_image
+from .stream.pipeline import MapFilter, Stream, default_policy, saliency_maps, unchanged
+from .stream.regions import RegionOptions, RegionTracker, draw_regions
+from .stream.render import Renderer, RenderOptions
+from .stream.scheduler import Policy
+from .stream.smoothing import Smoother
+from .stream.sources.open_source import open_source
+from .stream.sources.source import SourceOptions
+from .telemetry import Journal, Telemetry
 
 Image: TypeAlias = "NDArray[np.uint8] | str | Path"
 """(H, W, 3) uint8, 0 to 255, or the path of an image file."""

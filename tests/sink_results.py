@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from saliency_edge.runtime.video.frame import Frame, Result, SaliencyMap
+from saliency_edge.runtime.frame import Frame, Result, SaliencyMap
 
 VALUES = np.array([[0.0, 0.25], [0.5, 1.0]], np.float32)
 

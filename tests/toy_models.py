@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from saliency_edge.runtime.artifact import sha256_of
 from saliency_edge.runtime.contract import METADATA_KEY, Contract, Fit, Precision
-from saliency_edge.runtime.video.opencv_setup import silence
+from saliency_edge.runtime.opencv import silence
 
 CELL = 8
 SIZE_HW = (24, 32)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from saliency_edge.runtime.backends.backend import Model
 from saliency_edge.runtime.contract import Contract
 from saliency_edge.runtime.errors import BackendError
-from saliency_edge.runtime.maps.regions import Region
+from saliency_edge.runtime.frame import Region
 from saliency_edge.runtime.telemetry import Telemetry
 from saliency_edge.runtime.web.view import WebOptions, WebSink, open_web
 from sink_results import result_of

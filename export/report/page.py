@@ -24,8 +24,8 @@ from ...calib.ranges import ActivationRanges
 from ...runtime.artifact import atomic_file, write_json
 from ...runtime.contract import Contract, Precision
 from ...runtime.fit import resize
-from ...runtime.video.frame import Frame, SaliencyMap
-from ...runtime.video.render import Renderer, RenderOptions
+from ...runtime.frame import Frame, SaliencyMap
+from ...runtime.stream.render import Renderer, RenderOptions
 from ..frames import FrameSet
 from ..int8.results import Int8Result, format_beside
 from ..layer_error import layer_errors

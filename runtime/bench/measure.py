@@ -19,8 +19,8 @@ from ..backends.select import load_model
 from ..bundle import Bundle
 from ..contract import Contract
 from ..errors import UsageError
+from ..opencv import single_threaded
 from ..parity import GoldenFrames
-from ..video.opencv_setup import single_threaded
 from .accuracy import GoldenDifference, MapSample, compare_with_golden, sample_maps
 from .footprint import ModelSpec, StartUp, base_install_mb, measure_start_up
 from .host import describe_host

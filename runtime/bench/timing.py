@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from ..backends.backend import Model
 from ..fit import crop_map, fit_frame, window_of
-from ..video.frame import Frame, SaliencyMap
-from ..video.opencv_setup import single_threaded
-from ..video.render import Renderer, RenderOptions
+from ..frame import Frame, SaliencyMap
+from ..opencv import single_threaded
+from ..stream.render import Renderer, RenderOptions
 from .host import BoardStatistics, monitor_board, resident_bytes
 from .statistics import (
     Interval,

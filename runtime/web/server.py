@@ -20,8 +20,8 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ..errors import OutputError
-from ..video.frame import Result
-from ..video.render import colormaps, palette_of
+from ..frame import Result
+from ..stream.render import colormaps, palette_of
 from .access import Access
 from .monitoring import HealthMonitor, Metrics
 from .view import WebOptions

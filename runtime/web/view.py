@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from ..backends.backend import Model
 from ..console import warn
 from ..errors import BackendError, UsageError
+from ..frame import Result
 from ..telemetry import Telemetry
-from ..video.frame import Result
 
 if TYPE_CHECKING:
     from .monitoring import HealthMonitor, Metrics

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..backends.backend import Model, saliency_of
 from ..fit import resize, size_hw_of
-from ..video.frame import Frame, Result
+from ..frame import Frame, Result
 from .monitoring import HealthMonitor
 from .view import WebOptions
 

@@ -30,12 +30,12 @@ from saliency_edge.runtime.console import run_app
 from saliency_edge.runtime.contract import Contract, Precision
 from saliency_edge.runtime.errors import UsageError
 from saliency_edge.runtime.fit import fit_frame
+from saliency_edge.runtime.stream.pipeline import Stream, run_pipeline
+from saliency_edge.runtime.stream.render import Renderer, RenderOptions
+from saliency_edge.runtime.stream.sinks.video import VideoSink
+from saliency_edge.runtime.stream.sources.open_source import open_source
+from saliency_edge.runtime.stream.sources.source import SourceOptions
 from saliency_edge.runtime.telemetry import Telemetry
-from saliency_edge.runtime.video.pipeline import run_pipeline
-from saliency_edge.runtime.video.render import Renderer, RenderOptions
-from saliency_edge.runtime.video.sinks import VideoSink
-from saliency_edge.runtime.video.sources import SourceOptions, open_source
-from saliency_edge.runtime.video.stream import Stream
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 

@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 
 from saliency_edge.runtime.console import make_app, run_app
 from saliency_edge.runtime.contract import Contract
+from saliency_edge.runtime.stream.pipeline import Stream, run_pipeline
+from saliency_edge.runtime.stream.render import Renderer, RenderOptions
+from saliency_edge.runtime.stream.scheduler import ALL, NEWEST, Policy
+from saliency_edge.runtime.stream.sinks.open_sinks import SinkOptions, open_sinks
+from saliency_edge.runtime.stream.sinks.sink import Sink
+from saliency_edge.runtime.stream.sources.open_source import open_source
+from saliency_edge.runtime.stream.sources.source import SourceOptions
 from saliency_edge.runtime.telemetry import Telemetry
-from saliency_edge.runtime.video.pipeline import run_pipeline
-from saliency_edge.runtime.video.policy import ALL, NEWEST, Policy
-from saliency_edge.runtime.video.render import Renderer, RenderOptions
-from saliency_edge.runtime.video.sinks import Sink, SinkOptions, open_sinks
-from saliency_edge.runtime.video.sources import SourceOptions, open_source
-from saliency_edge.runtime.video.stream import Stream
 
 app = make_app("streaming")
 

@@ -26,11 +26,11 @@ from saliency_edge.runtime.bench.baseline import read_baseline
 from saliency_edge.runtime.bench.cli import parse_batches, parse_precisions, parse_tolerance
 from saliency_edge.runtime.bundle import Bundle
 from saliency_edge.runtime.contract import METADATA_KEY, Contract
-from saliency_edge.runtime.maps.smoothing import parse_time_constant
 from saliency_edge.runtime.options import parse_size
 from saliency_edge.runtime.parity import GoldenFrames
-from saliency_edge.runtime.video.policy import Policy
-from saliency_edge.runtime.video.sources import open_source
+from saliency_edge.runtime.stream.scheduler import Policy
+from saliency_edge.runtime.stream.smoothing import parse_time_constant
+from saliency_edge.runtime.stream.sources.open_source import open_source
 from saliency_edge.runtime.web.view import parse_address
 from toy_models import save_toy, save_toy_bundle, toy_contract
 

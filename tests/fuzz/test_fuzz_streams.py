@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzzing import BOUNDED, damaged_bytes, refuses
-from saliency_edge.runtime.video.sources.containers import container_frames
-from saliency_edge.runtime.video.sources.raw import ByteReader
+from saliency_edge.runtime.stream.sources.containers import container_frames
+from saliency_edge.runtime.stream.sources.raw_frames import ByteReader
 
 pytestmark = pytest.mark.timeout(120)  # what hangs, fails
 

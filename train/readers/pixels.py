@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.errors import InputError
-from ...runtime.video.images import is_image, read_grey, read_image
+from ...runtime.images import is_image, read_grey, read_image
 
 Item = TypeVar("Item")
 

@@ -15,11 +15,10 @@ from saliency_edge.runtime.backends.backend import Model, infer_each
 from saliency_edge.runtime.backends.onnxruntime_backend import OnnxRuntimeModel
 from saliency_edge.runtime.backends.tensorrt.engine import TensorRtModel
 from saliency_edge.runtime.errors import ContractError, InputError
+from saliency_edge.runtime.stream.pipeline import Stream, saliency_maps
+from saliency_edge.runtime.stream.scheduler import Policy
+from saliency_edge.runtime.stream.sources.open_source import open_source
 from saliency_edge.runtime.telemetry import Telemetry
-from saliency_edge.runtime.video.pipeline import saliency_maps
-from saliency_edge.runtime.video.policy import Policy
-from saliency_edge.runtime.video.sources import open_source
-from saliency_edge.runtime.video.stream import Stream
 from tensorrt_double import TensorRtDouble
 from toy_models import SIZE_HW, noise, save_images, save_toy, toy_map
 

@@ -24,10 +24,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from saliency_edge.runtime.contract import Precision
-from saliency_edge.runtime.maps.regions import Region
-from saliency_edge.runtime.maps.statistics import statistics_of
-from saliency_edge.runtime.video.frame import Frame, SaliencyMap
-from saliency_edge.runtime.video.render import Renderer, RenderOptions
+from saliency_edge.runtime.frame import Frame, Region, SaliencyMap
+from saliency_edge.runtime.stream.render import Renderer, RenderOptions
+from saliency_edge.runtime.stream.sinks.jsonl import statistics_of
 from saliency_edge.runtime.web.view import WebOptions
 from web_clients import ToyEngine, fed_view, frame_of, values_of
 

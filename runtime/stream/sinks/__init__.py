@@ -1,0 +1,1 @@
+"""Where results go: videos, maps, lines of JSON, QP maps, a window, a pipe."""

@@ -134,7 +134,7 @@ def test_a_full_disk_is_told_of_and_leaves_nothing(tmp_path: Path) -> None:
     folders = [Path(__file__).parent, Path(__file__).parents[2]]
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path / "clip.npy")],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, folders), *filter(None, sys.path)])},
         capture_output=True,
         text=True,
         check=False,

@@ -65,7 +65,7 @@ def kill_with_children(process: subprocess.Popen[str]) -> None:
 )
 def test_recording_is_playable_after_kill_9(tmp_path: Path, suffix: str, by: str) -> None:
     path = tmp_path / f"run{suffix}"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", RECORD_AND_HANG, str(path), by]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
@@ -81,7 +81,7 @@ def test_recording_is_playable_after_kill_9(tmp_path: Path, suffix: str, by: str
 def test_recording_whose_writer_alone_is_killed_is_whole(tmp_path: Path) -> None:
     """The encoder's process sees its input end, and finishes the file by itself."""
     path = tmp_path / "run.mp4"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", RECORD_AND_HANG, str(path), "ffmpeg"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
@@ -189,7 +189,7 @@ except OutputError as error:
 def test_file_that_may_not_grow(tmp_path: Path, kind: str) -> None:
     """As on a full disk: one error, and under the name is nothing, or what can be played."""
     path = tmp_path / "run.mp4"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", FILL_THE_DISK, str(path), kind]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
 

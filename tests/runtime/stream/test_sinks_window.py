@@ -46,7 +46,7 @@ def screen() -> Iterator[dict[str, str]]:
         os.close(sent)
         with os.fdopen(received) as file:
             number = file.readline().strip()
-        yield {**os.environ, "DISPLAY": f":{number}", "PYTHONPATH": str(Path(__file__).parents[2])}
+        yield {**os.environ, "DISPLAY": f":{number}", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         process.terminate()
 
 

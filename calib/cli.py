@@ -54,6 +54,7 @@ def select_command(
 
     check_range("--frames", frames, 1, 1_000_000)
     check_range("--seed", seed, 0, MAX_SEED)
+    _check_output(sources, output, is_folder=output.suffix != ".json")
     selection = select_frames(sources, frames, seed)
     write = write_manifest if output.suffix == ".json" else write_folder
     write(selection, output)
@@ -79,7 +80,6 @@ def ranges_command(
 
     Nothing is computed where FILE already holds the ranges of this model, these frames and this method.
     """
-    from ..runtime.artifact import check_writable
     from ..runtime.options import MAX_SEED, check_range, parse_size
     from .audit import ranges_text
     from .calibrate import make_ranges
@@ -88,8 +88,8 @@ def ranges_command(
 
     check_range("--frames", frames, 1, 1_000_000)
     check_range("--seed", seed, 0, MAX_SEED)
-    check_writable(output)
-    shown_hw = parse_size(shown, "--shown") if shown else None
+    shown_hw = parse_size(shown, "--shown") if shown is not None else None
+    _check_output(sources, output, model=model)
     loaded = load_model(model)
     selection = select_frames(sources, frames, seed)
     ranges, is_new = make_ranges(loaded, selection.refs, shown_hw=shown_hw, present=output)
@@ -126,6 +126,31 @@ def audit_command(
     found = ActivationRanges.load(ranges) if ranges else None
     frames = audit_frames(inspect_frames(find_frames(sources))) if sources else None
     echo(dumps(audit_json(frames, found), indent=2) if json else audit_text(frames, found))
+
+
+def _check_output(
+    sources: list[str], output: Path, *, model: Path | None = None, is_folder: bool = False
+) -> None:
+    """See, before frames are read, that the output can be written and destroys nothing that is read.
+
+    Raises:
+        UsageError: the output is a source, a file of one, or lies in the model's bundle.
+        OutputError: it cannot be written, or is a folder that holds what is not ours.
+    """
+    from ..runtime.outputs import OutputPlan
+    from .frames import files_read
+    from .selection import check_selection
+
+    plan = OutputPlan()
+    if model is not None:
+        plan.read_model("MODEL", model)
+    for path in files_read(sources):
+        plan.read_file("SOURCE", path)
+    if is_folder:
+        plan.write_folder("--output", output, check_selection)
+    else:
+        plan.write_file("--output", output)
+    plan.check()
 
 
 def main() -> None:

@@ -76,8 +76,27 @@ def find_frames(sources: Sequence[str]) -> list[FrameRef]:
     """
     found: dict[FrameRef, None] = {}
     for source in sources:
-        refs = _manifest_frames(Path(source)) if source.endswith(".json") else _frames_of_files(source)
+        if source.endswith(".json"):
+            refs = _manifest_frames(Path(source))
+        else:
+            refs = [ref for file in _files_of(source) for ref in _frames_of_file(file)]
         found.update(dict.fromkeys(refs))
+    return list(found)
+
+
+def files_read(sources: Sequence[str]) -> list[Path]:
+    """List the files that `find_frames` and `read_frames` read, without opening an image or a clip.
+
+    Raises:
+        InputError: a source holds none.
+        ArtifactError: a `.json` is no manifest.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        if source.endswith(".json"):
+            found.update(dict.fromkeys([Path(source), *(ref.path for ref in _manifest_frames(Path(source)))]))
+        else:
+            found.update(dict.fromkeys(_files_of(source)))
     return list(found)
 
 
@@ -95,25 +114,29 @@ def read_frames(refs: Sequence[FrameRef]) -> Iterator[tuple[FrameRef, NDArray[np
             yield from _read_clip(path, members)
 
 
-def _frames_of_files(source: str) -> list[FrameRef]:
+def _files_of(source: str) -> list[Path]:
+    """List the images and clips of a folder, a glob or a path."""
     path = Path(source)
-    if path.is_dir():
+    if not source:
+        files = []
+    elif path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
     elif path.exists():
         files = [path]
     else:
         files = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    refs = [ref for file in files for ref in _frames_of_file(file)]
-    if not refs:
-        raise InputError(f"no images and no clips in {source}. Give a folder, a glob, a clip or a manifest")
-    return refs
+    found = [file for file in files if is_image(file) or file.suffix.lower() in CLIP_SUFFIXES]
+    if not found:
+        raise InputError(
+            f"no images and no clips in {source or 'the empty name'}. "
+            "Give a folder, a glob, a clip or a manifest"
+        )
+    return found
 
 
 def _frames_of_file(file: Path) -> list[FrameRef]:
     if is_image(file):
         return [FrameRef(path=file)]
-    if file.suffix.lower() not in CLIP_SUFFIXES:
-        return []
     with closing(open_source(str(file))) as clip:
         count = clip.frame_count or MAX_CLIP_FRAMES
     taken = min(count, MAX_CLIP_FRAMES)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,8 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.artifact import atomic_folder, write_json
-from ..runtime.errors import InputError
+from ..runtime.artifact import atomic_folder, is_temporary, write_json
+from ..runtime.errors import ArtifactError, InputError, OutputError
 from ..runtime.fit import resize
 from ..runtime.progress import progress
 from .frames import MANIFEST_SCHEMA, FrameRef, find_frames, read_frames
@@ -214,7 +215,10 @@ def write_folder(selection: Selection, path: Path) -> None:
     Raises:
         OutputError: the folder cannot be written.
     """
-    with atomic_folder(path) as folder, progress("frames written", len(selection.chosen)) as advance:
+    with (
+        atomic_folder(path, check_selection) as folder,
+        progress("frames written", len(selection.chosen)) as advance,
+    ):
         names = []
         for number, (ref, frame) in enumerate(read_frames(selection.refs)):
             names.append(_file_name(number, ref))
@@ -227,6 +231,28 @@ def write_folder(selection: Selection, path: Path) -> None:
         for entry in manifest["frames"]:
             entry["index"] = None
         write_json(folder / MANIFEST_NAME, manifest)
+
+
+def check_selection(path: Path) -> None:
+    """See that a selection may take `path`'s place: nothing is there, an empty folder, or a selection alone.
+
+    Raises:
+        OutputError: something is there that is not named in a manifest of `write_folder`.
+    """
+    if not path.is_dir():  # whoever writes there says what it is
+        return
+    found = {item.name for item in path.iterdir() if not is_temporary(item.name)}
+    ours = set()
+    with suppress(ArtifactError, InputError):
+        for number, ref in enumerate(find_frames([str(path / MANIFEST_NAME)])):
+            if ref.path.parent == path and ref.path.name.startswith(f"{number:04d}_") and ref.path.is_file():
+                ours |= {MANIFEST_NAME, ref.path.name}
+    foreign = sorted(found - ours)
+    if foreign:
+        raise OutputError(
+            f"{path} would be replaced, but it holds {foreign[0]}, which no selection has written. "
+            "Name a new folder, or a .json file for a list"
+        )
 
 
 def _in_order(inspected: Sequence[InspectedFrame], seed: int) -> list[InspectedFrame]:

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.artifact import finite, sha256_of, write_json
+from ..calib.frames import files_read
+from ..runtime.artifact import finite, is_temporary, sha256_of, write_json
+from ..runtime.backends.records import RECORDS_NAME
 from ..runtime.bundle import MANIFEST_NAME, SCHEMA
 from ..runtime.contract import PRECISIONS, Contract, Precision
 from ..runtime.errors import OutputError
+from ..runtime.outputs import OutputPlan
 from .frames import FrameSet
+from .int8.options import Int8Options
 from .int8.results import Int8Result
 from .parity import Parity
 from .range_scan import RangeScan
@@ -37,8 +41,10 @@ _OWN_NAMES = {
     RANGES_NAME,
     HTML_NAME,
     JSON_NAME,
+    RECORDS_NAME,
     *_MODEL_NAMES.values(),
 }
+_ENGINE_SUFFIXES = (".engine", ".receipt.json", ".timing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,23 +66,53 @@ class Measured:
     temporal: TemporalParity | None = None
 
 
-def check_output(path: Path) -> None:
+def check_outputs(output: Path, cache_file: Path | None, weights: Path, int8: Int8Options) -> None:
+    """See, before the work begins, that a bundle can be written and destroys nothing that is read.
+
+    Args:
+        output: the bundle's folder.
+        cache_file: what a search for an int8 graph leaves when it is stopped; None without one.
+        weights: the checkpoint.
+        int8: with the frames and ranges that calibrate.
+
+    Raises:
+        UsageError: something that is read lies in the folder that would be replaced.
+        OutputError: the folder cannot be written, or holds what saliency-export did not write.
+    """
+    plan = OutputPlan()
+    plan.read_file("--weights", weights)
+    plan.read_file("--ranges", int8.ranges)
+    if int8.calib is not None:
+        for path in files_read([str(int8.calib)]):
+            plan.read_file("--calib", path)
+    plan.write_folder("--output", output, check_bundle_folder)
+    plan.write_file("the int8 search's", cache_file)
+    plan.check()
+
+
+def check_bundle_folder(path: Path) -> None:
     """See that a bundle may take `path`'s place: nothing is there, an empty folder, or a bundle alone.
 
     Raises:
         OutputError: something is there that saliency-export did not write.
     """
-    if not path.exists():
+    if not path.is_dir():  # whoever writes there says what it is
         return
-    if not path.is_dir():
-        raise OutputError(f"cannot write the bundle {path}: it is a file. Choose another --output")
-    names = {item.name for item in path.iterdir()}
-    foreign = sorted(names - _OWN_NAMES) or (sorted(names) if MANIFEST_NAME not in names else [])
+    names = {item.name for item in path.iterdir() if not is_temporary(item.name)}
+    is_bundle = {MANIFEST_NAME, GOLDEN_NAME} <= names
+    foreign = sorted(names - _OWN_NAMES if is_bundle else names)
+    engines = path / ENGINES_NAME
+    if is_bundle and engines.is_dir():
+        foreign += [f"{ENGINES_NAME}/{item.name}" for item in engines.iterdir() if not _is_engine_file(item)]
     if foreign:
         raise OutputError(
             f"{path} would be replaced, but it holds {foreign[0]}, which is no part of a bundle. "
             "Move it away, or choose another --output"
         )
+
+
+def _is_engine_file(path: Path) -> bool:
+    return is_temporary(path.name) or path.name.endswith(_ENGINE_SUFFIXES)
 
 
 def write_model(folder: Path, model: onnx.ModelProto, precision: Precision) -> Path:

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from ..runtime.artifact import atomic_folder
 from ..runtime.contract import Contract, Precision
 from ..runtime.errors import ParityError
-from .bundle import RANGES_NAME, Measured, check_output, write_golden, write_manifest, write_model
+from .bundle import (
+    RANGES_NAME,
+    Measured,
+    check_bundle_folder,
+    check_outputs,
+    write_golden,
+    write_manifest,
+    write_model,
+)
 from .frames import FrameSet, fitted
 from .int8.options import Int8Options
 from .options import DEFAULT_OPSET
@@ -127,10 +135,11 @@ def export_checkpoint(plan: ExportPlan, say: Say) -> Exported:
 
     checkpoint = load_checkpoint(plan.weights, network=plan.network, size_hw=plan.size_hw)
     output = plan.output or Path(checkpoint.config.name)
-    check_output(output)
+    cache_file = _cache_file(output)
+    check_outputs(output, cache_file if "int8" in plan.precisions else None, plan.weights, plan.int8)
     check_plan(plan.precisions, plan.engines)
-    with atomic_folder(output) as folder:
-        material, rivals = _fill(folder, checkpoint, plan, _cache_file(output), say)
+    with atomic_folder(output, check_bundle_folder) as folder:
+        material, rivals = _fill(folder, checkpoint, plan, cache_file, say)
         manifest = material.manifest
         reports = build_all(folder, _made(plan.precisions, manifest), plan.engines, say)
         if not reports and plan.engines.flavour == "auto":
@@ -242,7 +251,7 @@ def _with_int8(graphs: _Graphs, step: Int8Step) -> _Graphs:
 
 def _cache_file(output: Path) -> Path:
     """Name the file beside a bundle that an int8 search which is stopped leaves."""
-    return output.with_name(f".{output.name}.int8-search.json")
+    return output.parent / f".{output.name}.int8-search.json"
 
 
 def _made(asked: Sequence[Precision], manifest: Mapping[str, Any]) -> list[Precision]:

@@ -212,6 +212,11 @@ def descriptor_of(path: Path) -> int | None:
     return None
 
 
+def is_temporary(name: str) -> bool:
+    """Tell whether a file or folder of that name is a temporary one of ours, perhaps left by a SIGKILL."""
+    return name.startswith(".") and _MARK in name
+
+
 def is_special(path: Path) -> bool:
     """Tell whether a path is a FIFO, a device or a descriptor: what is written in place, never replaced."""
     return _is_special(_target_of(path))
@@ -238,11 +243,16 @@ def unwritable(path: Path, error: OSError) -> OutputError:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, check_ours: Callable[[Path], None] = lambda _: None) -> Iterator[Path]:
     """Give a temporary folder beside `path`, and put it in `path`'s place when the block ends well.
 
     A folder that a SIGKILL left there before is removed, if it is ours and nobody writes in it. A symbolic
     link stays, and the folder that it points to is replaced.
+
+    Args:
+        path: of the folder.
+        check_ours: raises if what is there must not be replaced; asked again at the end, when hours may have
+            gone by.
 
     Raises:
         OutputError: the parent folder is missing, read-only or full, or `path` is a folder that cannot be
@@ -250,6 +260,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))
     check_replaceable(path)
+    check_ours(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target.parent)
@@ -261,6 +272,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(_mode_of(target, 0o777))
+        check_ours(path)
         _replace_folder(temporary, target)
     except OSError as error:
         raise unwritable(path, error) from error

@@ -3,7 +3,7 @@
 A file that an option names is written, and what lies there is overwritten. Never overwritten is what the same
 command reads: files (however they are called: by another path, a link, a glob, an open descriptor), anything
 inside a bundle, and existing files of a dataset. No two outputs may be the same file. A folder that is
-replaced as a whole may hold nothing but what the same command wrote there before.
+replaced as a whole (a bundle, a selection of frames) may hold nothing but what the same command writes there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import mmap
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -40,7 +40,7 @@ def stdout_or(path: Path | None) -> Path | None:
 class _Input:
     name: str
     path: Path
-    kind: Literal["file", "tree", "bundle"]
+    kind: Literal["file", "tree", "sealed"]
 
     def __str__(self) -> str:
         return f"{self.name} {self.path}"
@@ -51,7 +51,12 @@ class _Output:
     option: str
     path: Path
     names: Names | None = None  # of files in the folder `path`
-    is_replaced: bool = False  # the folder `path` as a whole
+    check_ours: Callable[[Path], None] | None = None  # of a folder that is replaced as a whole
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether the folder `path` is replaced as a whole."""
+        return self.check_ours is not None
 
     def __str__(self) -> str:
         return f"{self.option} {self.path}"
@@ -92,16 +97,32 @@ class OutputPlan:
         if folder is not None:
             self._inputs.append(_Input(name, folder, "tree"))
 
+    def read_sealed(self, name: str, folder: Path | None) -> None:
+        """Add a folder in which nothing at all may be written."""
+        if folder is not None:
+            self._inputs.append(_Input(name, folder, "sealed"))
+
     def read_model(self, name: str, path: Path) -> None:
         """Add a model: a bundle, in which nothing may be written, or a file with all that belongs to it."""
         bundle = _bundle_around(path)
         if bundle is not None:
-            self._inputs.append(_Input(name, bundle, "bundle"))
+            self.read_sealed(name, bundle)
         if not path.is_dir():
             self._inputs.extend(_Input(name, file, "file") for file in (path, *_companions_of(path)))
 
-    def write_file(self, option: str, path: Path | None) -> None:
-        """Add a file that is written; None adds nothing."""
+    def write_file(self, option: str, path: Path | None, *, takes_stdout: bool = False) -> None:
+        """Add a file that is written; None adds nothing.
+
+        Args:
+            option: that names it.
+            path: of the file.
+            takes_stdout: whether `-` is standard output for this option; else it is refused.
+
+        Raises:
+            UsageError: `path` is `-`, and the option does not take it.
+        """
+        if path == STDOUT and not takes_stdout:
+            raise UsageError(f"{option} - cannot be standard output. Give a file name")
         if path is not None:
             self._outputs.append(_Output(option, path))
 
@@ -109,9 +130,21 @@ class OutputPlan:
         """Add files that are written into a folder, beside whatever is there."""
         self._outputs.append(_Output(option, folder, names=names))
 
-    def write_folder(self, option: str, folder: Path) -> None:
-        """Add a folder that is written as a whole, in the place of the one that is there."""
-        self._outputs.append(_Output(option, folder, is_replaced=True))
+    def write_folder(self, option: str, folder: Path, check_ours: Callable[[Path], None]) -> None:
+        """Add a folder that is written as a whole, in the place of the one that is there.
+
+        Args:
+            option: that names it.
+            folder: its path.
+            check_ours: raises an `OutputError` if the folder that is there holds anything that the same
+                command does not write.
+
+        Raises:
+            UsageError: `folder` is `-`.
+        """
+        if folder == STDOUT:
+            raise UsageError(f"{option} - cannot be standard output. Give a folder")
+        self._outputs.append(_Output(option, folder, check_ours=check_ours))
 
     def check(self) -> None:
         """See that every output can be written, and that none destroys an input or another output.
@@ -126,8 +159,9 @@ class OutputPlan:
         for output in (*_redirected(), *self._outputs):
             self._check_against_inputs(output)
         for output in self._outputs:
-            if output.is_replaced:
+            if output.check_ours is not None:
                 check_replaceable(output.path)
+                output.check_ours(output.path)
             elif output.names is not None:
                 if output.path.exists() and not output.path.is_dir():
                     raise OutputError(f"cannot write {output.path}/*: {output.path} is a file. Give a folder")
@@ -143,10 +177,10 @@ class OutputPlan:
             if output.is_replaced:
                 if _holds(output.path, read.path) or (read.kind != "file" and _equal(output.path, read.path)):
                     raise UsageError(f"{output} would be replaced, but {read} in it is read. {_REMEDY}")
-                if read.kind == "bundle" and _holds(read.path, output.path):
+                if read.kind == "sealed" and _holds(read.path, output.path):
                     raise UsageError(f"{output} lies inside {read}, which is read. {_REMEDY}")
                 continue
-            if read.kind == "bundle":
+            if read.kind == "sealed":
                 inside = output.path if output.names is not None else output.path.parent
                 if _equal(inside, read.path) or _holds(read.path, inside):
                     raise UsageError(f"{output} lies inside {read}, which is read. Write it elsewhere")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,11 +64,14 @@ def evaluate_model(
         float | None, typer.Option(min=0, help="Take --sigma in degrees of visual angle.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of all that is drawn at random.")] = 0,
-    json: Annotated[Path | None, typer.Option(help="Write the figures here too, image by image.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Write the figures here too, image by image; - is stdout.")
+    ] = None,
 ) -> None:
     """Measure a model against human fixations, beside a centre prior and other people."""
-    from ..runtime.artifact import write_json
+    from ..runtime.artifact import finite, write_json
     from ..runtime.backends.select import load_model
+    from ..runtime.outputs import STDOUT, stdout_or
     from .evaluate import EvaluationConfig, evaluate, predictor_of
 
     common = _Choice(
@@ -79,21 +84,26 @@ def evaluate_model(
         stretch=stretch,
         skip_first=skip_first,
     )
+    json = stdout_or(json)
+    for_people = sys.stderr if json == STDOUT else sys.stdout
+    _check_output(json, model, [_chosen(text, common) for text in datasets])
     read = [_read(text, common, strict=strict, max_images=max_images) for text in datasets]
     chosen = [(dataset, EvaluationConfig(sigma_px=blur_px, seed=seed)) for dataset, blur_px in read]
     results: list[tuple[Dataset, EvaluationConfig, Evaluation]] = []
     with closing(load_model(model, precision)) as engine:
-        echo(f"{model}: {engine.contract.network}, {engine.description}")
+        echo(f"{model}: {engine.contract.network}, {engine.description}", for_people)
         for dataset, config in chosen:
             _print_notes(dataset)
             evaluation = evaluate(predictor_of(engine), dataset, config, _progress)
             results.append((dataset, config, evaluation))
-            echo(f"\n{dataset.name}: {len(dataset)} images; mean [95 % interval]\n")
-            echo(_table(_lines_of(evaluation)))
+            echo(f"\n{dataset.name}: {len(dataset)} images; mean [95 % interval]\n", for_people)
+            echo(_table(_lines_of(evaluation)), for_people)
     if len(results) > 1:
-        echo(f"\nmean over {len(results)} sets; of each metric, over the sets that define it\n")
-        echo(_table(_mean_lines(results)))
-    if json is not None:
+        echo(f"\nmean over {len(results)} sets; of each metric, over the sets that define it\n", for_people)
+        echo(_table(_mean_lines(results)), for_people)
+    if json == STDOUT:
+        echo(dumps(finite(_json_of(results, model, engine)), indent=2))
+    elif json is not None:
         write_json(json, _json_of(results, model, engine))
 
 
@@ -145,18 +155,46 @@ class _Choice:
         )
 
 
+def _chosen(text: str, common: _Choice) -> tuple[Path, _Choice]:
+    """Understand a dataset given as `FOLDER` or `FOLDER,option,option`.
+
+    Raises:
+        UsageError: an option is unknown, or its value is not what it takes.
+    """
+    folder, *own = [text] if Path(text).is_dir() else text.split(",")
+    choice = common
+    for option in own:
+        choice = choice.changed_by(option, text)
+    return Path(folder), choice
+
+
+def _check_output(json: Path | None, model: Path, datasets: Sequence[tuple[Path, _Choice]]) -> None:
+    """See, before images are read, that the figures can be written and destroy nothing that is read.
+
+    Raises:
+        UsageError: their file belongs to the model or to a dataset.
+        OutputError: it cannot be written.
+    """
+    from ..runtime.outputs import OutputPlan
+
+    plan = OutputPlan()
+    plan.read_model("MODEL", model)
+    for folder, choice in datasets:
+        plan.read_tree("DATASET", folder)
+        plan.read_file("--names", choice.names)
+    plan.write_file("--json", json, takes_stdout=True)
+    plan.check()
+
+
 def _read(
     text: str, common: _Choice, *, strict: bool, max_images: int | None
 ) -> tuple[Dataset, float | None]:
     """Read a dataset given as `FOLDER` or `FOLDER,option,option`, and the sigma for its fixations."""
     from .readers import read_dataset, read_names
 
-    folder, *own = [text] if Path(text).is_dir() else text.split(",")
-    choice = common
-    for option in own:
-        choice = choice.changed_by(option, text)
+    folder, choice = _chosen(text, common)
     dataset = read_dataset(
-        Path(folder),
+        folder,
         layout=choice.layout,
         split=choice.split,
         names=read_names(choice.names) if choice.names else None,

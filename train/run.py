@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from ..runtime.artifact import write_json
 from ..runtime.errors import UsageError
+from ..runtime.outputs import OutputPlan
 from .augment import AUGMENTATION
 from .batches import Geometry, Source, TrainingBatches, evaluation_batches
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -22,11 +24,12 @@ from .networks.lite2 import Lite2, load_efficientnet
 from .networks.mlnet import MLNet, load_vgg16
 from .networks.saliency_network import SaliencyNetwork
 from .readers import read_dataset
-from .recipes import RECIPES, Recipe, RecipeData, recipe_data
-from .run_state import RunState
+from .recipes import DISTILLED, RECIPES, SOURCES, Recipe, RecipeData, recipe_data
+from .run_state import STATE_FILE, RunState, check_same_run
 from .samples import Dataset
 
 VALIDATION_BATCH = 8
+SPLIT_FILE = "split.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,13 @@ def run_fit(options: FitOptions) -> Path:
         TrainingError: the run cannot go on.
     """
     config = config_of(options.network)
+    _check_outputs(
+        options.output,
+        options.network,
+        data={"DATASET": [options.dataset], "--photographs": [options.photographs]},
+        teachers=options.teachers,
+        start=options.start,
+    )
     recipe = Recipe(
         network=options.network,
         sizes_hw=(options.size_hw or config.size_hw,),
@@ -105,15 +115,45 @@ def run_recipe(
     if name not in RECIPES:
         raise UsageError(f"unknown recipe {name!r}. Choose one of {', '.join(RECIPES)}")
     recipe = replace(RECIPES[name], config=replace(RECIPES[name].config, workers=workers))
+    sets = [data / folder for folder in (*SOURCES, *DISTILLED)]
+    _check_outputs(output, recipe.network, data={"--data": sets}, teachers=teachers, start=start)
     found = recipe_data(recipe, data, teachers, output.parent / "teacher_maps")
     return train(name, recipe, found, output, start)
 
 
+def _check_outputs(
+    output: Path,
+    network: str,
+    *,
+    data: Mapping[str, Sequence[Path | None]],
+    teachers: Sequence[Path],
+    start: Start,
+) -> None:
+    """See, before anything is read, that a run's files can be written and destroy nothing that is read.
+
+    Raises:
+        UsageError: the run lies among its data, or would overwrite a file that it starts from.
+        OutputError: the folder cannot be written.
+    """
+    plan = OutputPlan()
+    for name, folders in data.items():
+        for folder in folders:
+            plan.read_sealed(name, folder)
+    for teacher in teachers:
+        plan.read_model("--teacher", teacher)
+    plan.read_file("--start", start.checkpoint)
+    plan.read_file("--vgg16", start.vgg16)
+    plan.read_file("--efficientnet", start.efficientnet)
+    plan.write_names("--output", output, (SPLIT_FILE, STATE_FILE, BEST_FILE, f"{network}.safetensors"))
+    plan.check()
+
+
 def train(name: str, recipe: Recipe, data: RecipeData, output: Path, start: Start) -> Path:
     """Fit a network by a recipe and keep its best checkpoint with a record of how it came about."""
-    write_json(output / "split.json", _split(data))
     torch.manual_seed(recipe.config.seed)  # fresh weights are the same in every process, and in every run
     network = starting_network(config_of(recipe.network), start)
+    check_same_run(output, network, recipe.config)
+    write_json(output / SPLIT_FILE, _split(data))
     with process_group() as process:
         state = _fit(recipe, data, network, output, process)
         path = output / f"{recipe.network}.safetensors"

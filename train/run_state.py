@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .fit import FitConfig
 
 STATE_FILE = "state.safetensors"
+_REMEDY = "Choose another --output, or remove it to begin from the start"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,23 +88,42 @@ def load_state(
         TrainingError: the folder holds a run with another configuration, or a damaged one.
     """
     path = folder / STATE_FILE
-    if not path.exists():
+    found = _read_run(path, network, config)
+    if found is None:
         return None
-    remedy = "Choose another --output, or remove it to begin from the start"
-    try:
-        tensors, metadata = read_safetensors(path)
-        name = f"{path}: the header"
-        header = to_record(parse_json(metadata.get("run", "null"), name), _Header, name)
-    except ArtifactError as error:
-        raise TrainingError(f"{error}. {remedy}") from error
-    _refuse_other_run(path, header["config"], _config_json(network, config))
+    tensors, state = found
     load_weights(network, _under(tensors, "network."), str(path))
     load_weights(averaged, _under(tensors, "averaged."), str(path))
     try:
         _load_moments(optimiser, _under(tensors, "optimiser."))
     except (ValueError, KeyError, IndexError) as error:
-        raise TrainingError(f"{path}: the optimiser's moments do not fit ({error}). {remedy}") from error
-    return header["state"]
+        raise TrainingError(f"{path}: the optimiser's moments do not fit ({error}). {_REMEDY}") from error
+    return state
+
+
+def check_same_run(folder: Path, network: SaliencyNetwork, config: FitConfig) -> None:
+    """See, before anything is written there, that a folder holds no run or one of this configuration.
+
+    Raises:
+        TrainingError: the folder holds a run with another configuration, or a damaged one.
+    """
+    _read_run(folder / STATE_FILE, network, config)
+
+
+def _read_run(
+    path: Path, network: SaliencyNetwork, config: FitConfig
+) -> tuple[Mapping[str, torch.Tensor], RunState] | None:
+    """Read a run's tensors and where it stands; None where there is no file."""
+    if not path.exists():
+        return None
+    try:
+        tensors, metadata = read_safetensors(path)
+        name = f"{path}: the header"
+        header = to_record(parse_json(metadata.get("run", "null"), name), _Header, name)
+    except ArtifactError as error:
+        raise TrainingError(f"{error}. {_REMEDY}") from error
+    _refuse_other_run(path, header["config"], _config_json(network, config))
+    return tensors, header["state"]
 
 
 def _config_json(network: SaliencyNetwork, config: FitConfig) -> dict[str, Any]:

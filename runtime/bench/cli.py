@@ -13,14 +13,13 @@ import typer
 
 from ..console import echo, make_app, run_app, warn
 from ..options import check_range, parse_size
+from ..outputs import STDOUT, stdout_or
 
 if TYPE_CHECKING:
     from ..contract import Precision
     from .baseline import Comparison, Limits
     from .footprint import ModelSpec
     from .measure import BenchPlan, BenchResult
-
-_STDOUT = Path("-")
 
 app = make_app("saliency-bench")
 
@@ -146,25 +145,42 @@ def bench(
         peak_tops=peak_tops,
         bandwidth_gb_s=bandwidth,
     )
-    _check_outputs(json, markdown, junit, save, check)
-    result, comparisons = _measure(plan, check, limits, stream=sys.stderr if json == _STDOUT else sys.stdout)
+    json = stdout_or(json)
+    _check_outputs(models, json, markdown, junit, save, check)
+    result, comparisons = _measure(plan, check, limits, stream=sys.stderr if json == STDOUT else sys.stdout)
     _write(result, comparisons, json, markdown, junit, save)
     if any(item.verdict == "worse" for item in comparisons):
         raise SystemExit(1)
 
 
 def _check_outputs(
-    json: Path | None, markdown: Path | None, junit: Path | None, save: Path | None, check: Path | None
+    models: Sequence[Path],
+    json: Path | None,
+    markdown: Path | None,
+    junit: Path | None,
+    save: Path | None,
+    check: Path | None,
 ) -> None:
-    """Raise before anything is measured if a file cannot be written."""
-    from ..artifact import check_writable
+    """See, before anything is measured, that every file can be written and none destroys what is read.
+
+    Raises:
+        UsageError: a file is a model, lies in a bundle, is the baseline of --check, or is written twice.
+        OutputError: a file cannot be written.
+    """
     from ..errors import UsageError
+    from ..outputs import OutputPlan
 
     if junit is not None and check is None:
         raise UsageError("--junit writes what --check finds. Add --check FILE")
-    for path in (json, markdown, junit, save):
-        if path is not None and path != _STDOUT:
-            check_writable(path)
+    plan = OutputPlan()
+    for model in models:
+        plan.read_model("MODEL", model)
+    plan.read_file("--check", check)
+    plan.write_file("--json", json, takes_stdout=True)
+    plan.write_file("--markdown", markdown)
+    plan.write_file("--junit", junit)
+    plan.write_file("--save", save)
+    plan.check()
 
 
 def _measure(
@@ -206,7 +222,7 @@ def _write(
     from .report import format_markdown, write_junit
 
     document = {**result.to_json(), "checks": [asdict(item) for item in comparisons]}
-    if json == _STDOUT:
+    if json == STDOUT:
         echo(dumps(document, indent=2))
     elif json is not None:
         write_json(json, document)

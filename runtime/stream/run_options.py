@@ -127,11 +127,11 @@ def check_outputs(options: RunOptions) -> None:
         if sinks.save_maps is not None:
             folder = sinks.maps_folder(sinks.save_maps, stream)
             plan.write_names("--save-maps", folder, _map_names(found, MAP_SUFFIXES[sinks.maps_format]))
-    plan.write_file("--jsonl", sinks.jsonl)
+    plan.write_file("--jsonl", sinks.jsonl, takes_stdout=True)
     plan.write_file("--qp-map", options.qp_map)
     if options.qp_map is not None and options.qp_map.suffix == ARRAY_SUFFIX:
         plan.write_file("--qp-map", options.qp_map.with_suffix(".json"))
-    plan.write_file("--json", options.json)
+    plan.write_file("--json", options.json, takes_stdout=True)
     plan.check()
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .stream.regions import RegionOptions
     from .stream.run import RunSummary
     from .stream.run_options import RunOptions
-    from .web.view import WebOptions
+    from .web.web_options import WebOptions
 
 app = make_app("saliency-run")
 
@@ -297,7 +297,7 @@ def _regions_of(top: int) -> RegionOptions:
 
 
 def _web_of(address: str, token: str | None, opacity: float, colormap: str) -> WebOptions:
-    from .web.view import WebOptions, parse_address
+    from .web.web_options import WebOptions, parse_address
 
     host, port = parse_address(address)
     return WebOptions(host=host, port=port, token=token, opacity=opacity, colormap=colormap)

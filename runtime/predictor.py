@@ -42,7 +42,7 @@ from .stream.scheduler import Policy
 from .stream.smoothing import Smoother
 from .stream.sources.open_source import open_source
 from .stream.sources.source import SourceOptions
-from .telemetry import Journal, Telemetry
+from .telemetry import EventLog, Telemetry
 
 Image: TypeAlias = "NDArray[np.uint8] | str | Path"
 """(H, W, 3) uint8, 0 to 255, or the path of an image file."""
@@ -215,10 +215,10 @@ class Predictor:
         map_filter: MapFilter,
     ) -> Iterator[StreamResult]:
         telemetry = Telemetry()
-        journal = Journal(telemetry.counters)
-        with closing(open_source(source_name, options, journal)) as source:
+        events = EventLog(telemetry.counters)
+        with closing(open_source(source_name, options, events)) as source:
             stream = Stream(
-                source=source, journal=journal, policy=policy or default_policy(source), map_filter=map_filter
+                source=source, events=events, policy=policy or default_policy(source), map_filter=map_filter
             )
             with closing(saliency_maps([stream], self._model, telemetry)) as maps:
                 for found in maps:

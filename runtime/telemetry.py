@@ -1,4 +1,4 @@
-"""What each stage costs and what happened on the way: durations with their percentiles, and counts."""
+"""What each stage costs and what happens: durations, counters, and a rate-limited log of events."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ Stage = Literal["read", "fit", "infer", "render", "write", "age"]
 Event = Literal["captured", "done", "dropped", "late", "lost", "restarted", "frozen", "clock_jumped"]
 
 _KEPT_DURATIONS = 65_536  # per stage: the last half hour at 30 frames/s, in memory that does not grow
+_SECONDS_BETWEEN_LINES = 60.0  # of one kind of event
 
 T = TypeVar("T")
 
@@ -58,23 +59,27 @@ class Counters:
             self._counts[event, stream] += amount
 
     def of(self, event: Event, stream: int = 0) -> int:
-        """Give the count of one event in one stream."""
+        """Count of one event in one stream."""
         with self._lock:
             return self._counts[event, stream]
 
     def total(self, event: Event) -> int:
-        """Give the count of one event in all streams."""
+        """Count of one event in all streams."""
         return self.totals().get(event, 0)
 
     def totals(self) -> dict[Event, int]:
-        """Give the counts of all events, streams together."""
+        """Counts of all events, streams together."""
         totals: Counter[Event] = Counter()
         for (event, _), count in self.snapshot().items():
             totals[event] += count
         return dict(totals)
 
+    def of_stream(self, stream: int) -> dict[Event, int]:
+        """Counts of all events in one stream."""
+        return {event: count for (event, place), count in self.snapshot().items() if place == stream}
+
     def snapshot(self) -> dict[tuple[Event, int], int]:
-        """Give all counts as they are now, by event and stream."""
+        """All counts as they are now, by event and stream."""
         with self._lock:
             return dict(self._counts)
 
@@ -115,13 +120,13 @@ class Telemetry:
             yield item
 
     def percentiles(self) -> dict[Stage, Percentiles]:
-        """Give p50, p95 and p99 of each stage's last 65,536 durations, in the order of first use."""
+        """p50, p95 and p99 of each stage's last 65,536 durations, in the order of first use."""
         with self._lock:
             kept = {stage: durations.kept() for stage, durations in self._durations.items()}
         return {stage: _percentiles_of(durations_s) for stage, durations_s in kept.items()}
 
     def totals(self) -> dict[Stage, Total]:
-        """Give the count and the sum of all durations of each stage, in the order of first use."""
+        """Count and sum of all durations of each stage, in the order of first use."""
         with self._lock:
             return {
                 stage: Total(count=durations.count, sum_s=durations.sum_s)
@@ -151,11 +156,8 @@ def _percentiles_of(durations_s: NDArray[np.float32]) -> Percentiles:
     return Percentiles(p50_ms=float(p50), p95_ms=float(p95), p99_ms=float(p99))
 
 
-_SECONDS_BETWEEN_LINES = 60.0
-
-
-class Journal:
-    """Counts the events of one stream. Of each kind the first is said at once, then one line a minute."""
+class EventLog:
+    """Counts the events of one stream, and prints the first of each kind, then one line a minute at most."""
 
     def __init__(
         self,
@@ -165,37 +167,37 @@ class Journal:
         stream: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start with nothing said.
+        """Start with nothing counted.
 
         Args:
             counters: get every event.
             say: prints a line; it may be called from any thread.
-            stream: whose events these are.
-            clock: gives seconds that never go backwards.
+            stream: the stream's number.
+            clock: returns seconds that never go backwards.
         """
         self._counters, self._say, self._clock = counters, say, clock
         self._stream = stream
         self._lock = Lock()
         self._due_s: dict[Event, float] = {}
-        self._unsaid: dict[Event, int] = {}
+        self._unprinted: dict[Event, int] = {}
 
     @classmethod
-    def silent(cls) -> Journal:
-        """Make one that nobody hears of."""
+    def silent(cls) -> EventLog:
+        """A log that prints nothing, and whose counts nobody reads."""
         return cls(Counters())
 
     def count(self, event: Event, amount: int = 1) -> None:
         """Count an event that needs no words."""
         self._counters.add(event, self._stream, amount)
 
-    def note(self, event: Event, text: str, amount: int = 1) -> None:
-        """Count an event, and say it unless one of its kind was said within the last minute."""
+    def log(self, event: Event, text: str, amount: int = 1) -> None:
+        """Count an event, and print it unless one of its kind was printed within the last minute."""
         self.count(event, amount)
         with self._lock:
             if self._clock() < self._due_s.get(event, 0.0):
-                self._unsaid[event] = self._unsaid.get(event, 0) + amount
+                self._unprinted[event] = self._unprinted.get(event, 0) + amount
                 return
             self._due_s[event] = self._clock() + _SECONDS_BETWEEN_LINES
-            unsaid = self._unsaid.pop(event, 0)
-        more = f" (and {unsaid} more since the last such line)" if unsaid else ""
+            unprinted = self._unprinted.pop(event, 0)
+        more = f" (and {unprinted} more since the last such line)" if unprinted else ""
         self._say(f"stream {self._stream}: {text}{more}")

@@ -22,7 +22,8 @@ from saliency_edge.runtime.contract import Contract
 from saliency_edge.runtime.errors import BackendError
 from saliency_edge.runtime.frame import Region
 from saliency_edge.runtime.telemetry import Telemetry
-from saliency_edge.runtime.web.view import WebOptions, WebSink, open_web
+from saliency_edge.runtime.web.view import WebSink, open_web
+from saliency_edge.runtime.web.web_options import WebOptions
 from sink_results import result_of
 from toy_models import noise, toy_contract, toy_map
 

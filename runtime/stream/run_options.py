@@ -1,4 +1,4 @@
-"""What `saliency-run` is asked for."""
+"""What `saliency-run` is asked for, and the check that its outputs overwrite nothing that it reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import shlex
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -16,12 +16,12 @@ from ..contract import Precision
 from ..errors import InputError, UsageError
 from ..images import is_image
 from ..outputs import STDOUT, Names, OutputPlan, existing_files
-from ..web.view import WebOptions
+from ..web.web_options import WebOptions
 from .regions import RegionOptions
 from .render import RenderOptions
 from .scheduler import Policy
 from .sinks.maps import MAP_SUFFIXES
-from .sinks.open_sinks import SinkOptions
+from .sinks.open_sinks import SinkOptions, maps_folder, video_path
 from .sinks.qp_map import ARRAY_SUFFIX, QpMapOptions
 from .sources.files import images_in, images_of_glob, names_of
 from .sources.source import SourceOptions
@@ -38,7 +38,7 @@ class RunOptions:
         load: how the model is loaded, and what may step into its place.
         source: limits and time-outs of all sources.
         policy: which frames are computed; `None`: the newest of a live source, all of a file.
-        sinks: where results go; its `fps`, `live` and `streams` follow from the sources.
+        sinks: where results go.
         render: how maps are shown.
         smooth_s: time constant of the maps' average over time; `None`: no average.
         regions: what counts as a region of interest; `None`: none are looked for.
@@ -81,6 +81,10 @@ class RunOptions:
             raise UsageError("--json - and results on stdout cannot go together. Give --json a file")
         if self.compare is not None and self.web is None:
             raise UsageError("--compare shows a second precision in the web view. Add --web 8080")
+        if self.sinks.raw and len(self.sources) > 1:
+            raise UsageError(
+                f"raw frames are of one source, found {len(self.sources)}. Start one run for each"
+            )
         if self.qp_map is not None and len(self.sources) > 1:
             raise UsageError(f"--qp-map takes one source, found {len(self.sources)}. Start one run for each")
 
@@ -91,15 +95,6 @@ class RunOptions:
         pictures = sinks.output or sinks.raw or sinks.window or sinks.render_only
         places = sinks.save_maps or sinks.jsonl or self.qp_map
         return bool(pictures or places or self.web)
-
-    def check_qp_map(self, *, are_all_taken: bool) -> None:
-        """Make sure that an encoder finds an offset for each of its frames.
-
-        Raises:
-            UsageError: frames are left out.
-        """
-        if self.source.every > 1 or not are_all_taken:
-            raise UsageError("--qp-map needs every frame: take --policy all, and no --every")
 
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+]*:")
@@ -120,12 +115,12 @@ def check_outputs(options: RunOptions) -> None:
     for source, found in zip(options.sources, images, strict=True):
         for path in found or _files_of(source):
             plan.read_file("SOURCE", path)
-    sinks = replace(options.sinks, streams=max(1, len(images)))
+    sinks, count = options.sinks, len(images)
     for stream, found in enumerate(images):
         if sinks.output is not None:
-            plan.write_file("--output", sinks.video_path(sinks.output, stream))
+            plan.write_file("--output", video_path(sinks.output, stream, count))
         if sinks.save_maps is not None:
-            folder = sinks.maps_folder(sinks.save_maps, stream)
+            folder = maps_folder(sinks.save_maps, stream, count)
             plan.write_names("--save-maps", folder, _map_names(found, MAP_SUFFIXES[sinks.maps_format]))
     plan.write_file("--jsonl", sinks.jsonl, takes_stdout=True)
     plan.write_file("--qp-map", options.qp_map)

@@ -1,10 +1,13 @@
-"""Between capture and inference: the frames of all streams, each stream in order and by its own policy."""
+"""Which frames are computed, and when: the queues between the capture threads and the inference thread.
+
+Each stream has a policy for frames that come faster than the model takes them. The scheduler takes the frames
+of each stream in order, and of several streams in turns.
+"""
 
 from __future__ import annotations
 
 import re
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Condition
@@ -15,138 +18,15 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..frame import Frame
+from .bounded_queue import BoundedQueue
 
-_SECONDS_BETWEEN_LOOKS = 0.1  # at a stop request, while nothing comes
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A frame, and the same at the network's size."""
-
-    frame: Frame
-    input_bgr: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A frame for the engine, and how many of its stream were dropped since the one before it."""
-
-    fitted: Fitted
-    dropped: int
-
-
-class Intake:
-    """Queues between the capture threads, one a stream, and the one thread that computes."""
-
-    def __init__(self, policies: Sequence[Policy]) -> None:
-        """Start empty, with one queue for each policy."""
-        self._lanes = [_Lane(policy) for policy in policies]
-        self._changed = Condition()
-        self._is_closed = False
-        self._first = 0  # the lane whose turn it is
-
-    def put(self, stream: int, fitted: Fitted) -> bool:
-        """Add a frame, when the policy has room for it; False if no more are wanted."""
-        lane = self._lanes[stream]
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or lane.has_room())
-            if not self._is_closed:
-                lane.put(fitted)
-                self._changed.notify_all()
-            return not self._is_closed
-
-    def finish(self, stream: int, failure: BaseException | None) -> None:
-        """Say that a stream has no more frames, and why, where that is a failure."""
-        with self._changed:
-            self._lanes[stream].is_finished, self._lanes[stream].failure = True, failure
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Say that no more frames are wanted."""
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify_all()
-
-    def take(self, limit: int, expected_s: float, is_stopped: Callable[[], bool]) -> list[Taken]:
-        """Wait for frames, and take one from each of up to `limit` streams, in turns.
-
-        Args:
-            limit: the engine's largest batch.
-            expected_s: how long the results of these frames will take.
-            is_stopped: asked now and then while nothing comes.
-
-        Returns:
-            The frames; none when all streams have ended, or no more frames are wanted.
-
-        Raises:
-            BaseException: what a capture thread raised, after its frames were taken.
-        """
-        with self._changed:
-            while not (self._is_closed or is_stopped()):
-                taken = self._pop(limit, expected_s)
-                if taken:
-                    self._changed.notify_all()
-                    return taken
-                self._raise_failure()
-                if all(lane.is_finished for lane in self._lanes):
-                    break
-                self._changed.wait(_SECONDS_BETWEEN_LOOKS)
-        return []
-
-    def _pop(self, limit: int, expected_s: float) -> list[Taken]:
-        count = len(self._lanes)
-        in_turn = [self._lanes[(self._first + step) % count] for step in range(count)]
-        chosen = [lane for lane in in_turn if lane.fitted][:limit]
-        if chosen:
-            self._first = (self._lanes.index(chosen[-1]) + 1) % count
-        return [lane.pop(expected_s) for lane in chosen]
-
-    def _raise_failure(self) -> None:
-        for lane in self._lanes:
-            if lane.failure is not None and not lane.fitted:
-                raise lane.failure
-
-
-class _Lane:
-    """The frames of one stream that wait."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.fitted: deque[Fitted] = deque()
-        self.is_finished = False
-        self.failure: BaseException | None = None
-        self._policy = policy
-        self._dropped = 0
-
-    def has_room(self) -> bool:
-        """Tell whether a frame may be added; only `all` makes the source wait."""
-        return self._policy.kind != "all" or len(self.fitted) < self._policy.waiting
-
-    def put(self, fitted: Fitted) -> None:
-        if len(self.fitted) == self._policy.waiting:
-            self._drop_first()
-        self.fitted.append(fitted)
-
-    def pop(self, expected_s: float) -> Taken:
-        while len(self.fitted) > 1 and self._policy.is_late(self._age_s() + expected_s):
-            self._drop_first()
-        taken = Taken(self.fitted.popleft(), self._dropped)
-        self._dropped = 0
-        return taken
-
-    def _drop_first(self) -> None:
-        self.fitted.popleft()
-        self._dropped += 1
-
-    def _age_s(self) -> float:
-        return time.monotonic() - self.fitted[0].frame.captured_s
-
-
-_WAITING: dict[str, int] = {"all": 2, "newest": 1, "deadline": 8}
+_QUEUE_SIZES: dict[str, int] = {"all": 2, "newest": 1, "deadline": 8}
+_POLL_S = 0.1  # between two questions for a stop request, while nothing comes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A rule for the frames that wait for the engine.
+    """A rule for the frames that wait for the model.
 
     `all`: every frame, in order; a source that is faster waits. `newest`: the newest frame takes the place of
     the one that waits. `deadline`: in order, but without those whose result would be older than `deadline_s`;
@@ -177,18 +57,116 @@ class Policy:
         return cls(kind="deadline", deadline_s=float(found[1]) / 1e3)
 
     def __str__(self) -> str:
-        """Give it as `parse` reads it."""
+        """The text that `parse` reads."""
         return self.kind if self.deadline_s is None else f"{self.kind}={self.deadline_s * 1e3:g}"
 
     @property
-    def waiting(self) -> int:
-        """How many frames may wait for the engine."""
-        return _WAITING[self.kind]
+    def queue_size(self) -> int:
+        """Frames of a stream that may wait for the model."""
+        return _QUEUE_SIZES[self.kind]
 
     def is_late(self, age_s: float) -> bool:
-        """Tell whether a result of that age comes too late."""
+        """Whether a result of that age is older than the deadline."""
         return self.deadline_s is not None and age_s > self.deadline_s
 
 
 ALL = Policy(kind="all")
 NEWEST = Policy(kind="newest")
+
+
+@dataclass(frozen=True, slots=True)
+class FittedFrame:
+    """A frame on its way to the model.
+
+    Attributes:
+        frame: as the source gave it.
+        input_bgr: (h, w, 3), the same at the network's size.
+        dropped: frames of its stream that were dropped since the one before it; known once it is taken.
+    """
+
+    frame: Frame
+    input_bgr: NDArray[np.uint8]
+    dropped: int = 0
+
+
+class FrameScheduler:
+    """One queue for each stream, filled by its capture thread, and emptied by the inference thread."""
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        """Start empty, with one queue for each policy."""
+        self._changed = Condition()
+        self._streams = [_StreamQueue(policy, self._changed) for policy in policies]
+        self._next = 0  # the stream whose turn it is
+
+    def put(self, stream: int, fitted: FittedFrame) -> bool:
+        """Add a frame, when the policy has room for it; False if no more are wanted."""
+        return self._streams[stream].put_by_policy(fitted)
+
+    def finish(self, stream: int, failure: BaseException | None) -> None:
+        """End a stream, because of a failure where there is one."""
+        self._streams[stream].finish(failure)
+
+    def close(self) -> None:
+        """End all waiting: no more frames are wanted."""
+        for queue in self._streams:
+            queue.close()
+
+    def take(self, limit: int, expected_s: float, is_stopped: Callable[[], bool]) -> list[FittedFrame]:
+        """Wait for frames, and take one from each of up to `limit` streams, in turns.
+
+        Args:
+            limit: the model's largest batch.
+            expected_s: how long the results of these frames will take.
+            is_stopped: asked now and then while nothing comes.
+
+        Returns:
+            The frames; none when all streams have ended, or no more frames are wanted.
+
+        Raises:
+            BaseException: what a capture thread raised, after its frames were taken.
+        """
+        count = len(self._streams)
+        with self._changed:
+            while not (self._streams[0].is_closed or is_stopped()):
+                in_turn = [(self._next + step) % count for step in range(count)]
+                if chosen := [stream for stream in in_turn if len(self._streams[stream])][:limit]:
+                    self._next = (chosen[-1] + 1) % count
+                    return [self._streams[stream].pop_by_policy(expected_s) for stream in chosen]
+                for queue in self._streams:
+                    queue.raise_failure()
+                if all(queue.is_finished for queue in self._streams):
+                    break
+                self._changed.wait(_POLL_S)
+        return []
+
+
+class _StreamQueue(BoundedQueue[FittedFrame]):
+    """The frames of one stream that wait; what the policy does not want is dropped, and counted."""
+
+    def __init__(self, policy: Policy, changed: Condition) -> None:
+        super().__init__(policy.queue_size, changed)
+        self._policy = policy
+        self._dropped = 0  # since the last one taken
+
+    def put_by_policy(self, fitted: FittedFrame) -> bool:
+        """Append a frame; only `all` makes the source wait, else the oldest goes."""
+        with self.changed:
+            if self._policy.kind != "all" and self.is_full:
+                self._drop_oldest()
+            return self.put(fitted)
+
+    def pop_by_policy(self, expected_s: float) -> FittedFrame:
+        """Take the oldest frame whose result will not be late, or the newest."""
+        with self.changed:
+            while len(self) > 1 and self._policy.is_late(self._oldest_age_s() + expected_s):
+                self._drop_oldest()
+            fitted, dropped = self.pop(), self._dropped
+            self._dropped = 0
+            return FittedFrame(fitted.frame, fitted.input_bgr, dropped)
+
+    def _drop_oldest(self) -> None:
+        self.pop()
+        self._dropped += 1
+
+    def _oldest_age_s(self) -> float:
+        return time.monotonic() - self.peek().frame.captured_s

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from .view import WebOptions
+from .web_options import WebOptions
 
 _OPEN_PATHS = frozenset({"/healthz"})  # for supervisors; it tells nothing about the pictures
 _ASK_FOR_TOKEN = """<!doctype html><html lang="en"><meta charset="utf-8"><title>saliency-run</title>

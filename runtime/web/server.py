@@ -24,8 +24,8 @@ from ..frame import Result
 from ..stream.render import colormaps, palette_of
 from .access import Access
 from .monitoring import HealthMonitor, Metrics
-from .view import WebOptions
 from .viewers import Hub, Request, Viewer
+from .web_options import WebOptions
 
 _HEARTBEAT_S = 15.0
 _MOST_BROWSERS = 100

@@ -20,7 +20,7 @@ from ..backends.backend import Model, saliency_of
 from ..fit import resize, size_hw_of
 from ..frame import Frame, Result
 from .monitoring import HealthMonitor
-from .view import WebOptions
+from .web_options import WebOptions
 
 _INTEREST_S = 1.5  # after an answer the next request is on its way: the viewer still wants results
 _LARGEST_STREAM = 255

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +28,6 @@ from saliency_edge.runtime.stream.pipeline import Stream, run_pipeline
 from saliency_edge.runtime.stream.render import Renderer, RenderOptions
 from saliency_edge.runtime.stream.scheduler import ALL, NEWEST, Policy
 from saliency_edge.runtime.stream.sinks.open_sinks import SinkOptions, open_sinks
-from saliency_edge.runtime.stream.sinks.sink import Sink
 from saliency_edge.runtime.stream.sources.open_source import open_source
 from saliency_edge.runtime.stream.sources.source import SourceOptions
 from saliency_edge.runtime.telemetry import Telemetry
@@ -98,7 +97,7 @@ def measure_age(inference_s: float, seconds: float) -> None:
     """Print the percentiles of the age over the inference time."""
     fps = 2 / inference_s
     telemetry = stream_through(
-        f"fps={fps}", NEWEST, inference_s, round(fps * seconds), SinkOptions(render_only=True, live=True)
+        f"fps={fps}", NEWEST, inference_s, round(fps * seconds), SinkOptions(render_only=True), is_live=True
     )
     age = telemetry.percentiles()["age"]
     ratios = (value / (inference_s * 1e3) for value in (age.p50_ms, age.p95_ms, age.p99_ms))
@@ -123,18 +122,23 @@ def measure_rate(inference_s: float, seconds: float) -> None:
 
 
 def stream_through(
-    pattern: str, policy: Policy, inference_s: float, frames: int, options: SinkOptions
+    pattern: str,
+    policy: Policy,
+    inference_s: float,
+    frames: int,
+    options: SinkOptions,
+    *,
+    is_live: bool = False,
 ) -> Telemetry:
     """Take so many frames of the pattern through."""
     telemetry = Telemetry()
-    with closing(open_source(f"test:{pattern}", SourceOptions(max_frames=frames))) as source:
+    with ExitStack() as stack:
+        source = stack.enter_context(
+            closing(open_source(f"test:{pattern}", SourceOptions(max_frames=frames)))
+        )
         streams = [Stream.of(source, telemetry.counters, policy)]
-        sinks: list[Sink] = list(open_sinks(options, lambda: False))
-        try:
-            run_pipeline(streams, WaitingEngine(inference_s), sinks, Renderer(RenderOptions()), telemetry)
-        finally:
-            for sink in sinks:
-                sink.close()
+        sinks = open_sinks(stack, options, is_live=is_live)
+        run_pipeline(streams, WaitingEngine(inference_s), sinks, Renderer(RenderOptions()), telemetry)
     return telemetry
 
 

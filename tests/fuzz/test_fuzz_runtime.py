@@ -31,7 +31,7 @@ from saliency_edge.runtime.parity import GoldenFrames
 from saliency_edge.runtime.stream.scheduler import Policy
 from saliency_edge.runtime.stream.smoothing import parse_time_constant
 from saliency_edge.runtime.stream.sources.open_source import open_source
-from saliency_edge.runtime.web.view import parse_address
+from saliency_edge.runtime.web.web_options import parse_address
 from toy_models import save_toy, save_toy_bundle, toy_contract
 
 BASELINE = {

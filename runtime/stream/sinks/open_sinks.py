@@ -1,19 +1,19 @@
-"""From what the user asks for to the sinks of a run."""
+"""Opens the sinks that the options of a run name."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from ...errors import UsageError
 from ...frame import Result
-from .async_sink import Behind
+from .async_sink import AsyncSink
 from .jsonl import JsonLinesSink
 from .maps import MapsFormat, MapSink
-from .raw_pipe import RawFormat, RawSink
+from .raw_pipe import PipeFormat, RawSink
 from .sink import NullSink, Sink
 from .video import RecordingSink, VideoSink
 from .window import WindowSink
@@ -24,17 +24,14 @@ class SinkOptions:
     """Where the results of a run go.
 
     Attributes:
-        output: video of the pictures; with several sources one for each: `name-0.mp4`, `name-1.mp4`.
-        fps: of that video and of y4m frames.
+        output: video of the rendered frames; with several sources one for each: `name-0.mp4`, `name-1.mp4`.
+        fps: of that video and of y4m frames; None: as the source.
         save_maps: folder for maps; with several sources a folder in it for each: `0`, `1`.
         maps_format: of those.
         jsonl: lines of JSON; `-` is standard output.
-        raw: uncompressed pictures to standard output, in this format.
-        window: show the pictures on the screen.
-        render_only: render the pictures and forget them.
-        live: the source does not wait: results that a slow sink has no room for are left out of it, and a
-            video is a recording that can be played at any moment.
-        streams: how many sources there are.
+        raw: uncompressed rendered frames to standard output, in this format.
+        window: show the rendered frames on the screen.
+        render_only: render the frames and forget them.
     """
 
     output: Path | None = None
@@ -42,11 +39,9 @@ class SinkOptions:
     save_maps: Path | None = None
     maps_format: MapsFormat = "png16"
     jsonl: Path | None = None
-    raw: RawFormat | None = None
+    raw: PipeFormat | None = None
     window: bool = False
     render_only: bool = False
-    live: bool = False
-    streams: int = 1
 
     def __post_init__(self) -> None:
         """Check the combination.
@@ -56,66 +51,75 @@ class SinkOptions:
         """
         if self.raw and self.jsonl == Path("-"):
             raise UsageError("raw frames and lines of JSON cannot both go to standard output. Give a file")
-        if self.raw and self.streams > 1:
-            raise UsageError(f"raw frames are of one source, found {self.streams}. Start one run for each")
-
-    def video_path(self, output: Path, stream: int) -> Path:
-        """Name the video of a stream: `output`, with a number where there are several."""
-        return output.with_stem(f"{output.stem}-{stream}") if self.streams > 1 else output
-
-    def maps_folder(self, folder: Path, stream: int) -> Path:
-        """Name the folder of a stream's maps: `folder`, or one in it where there are several."""
-        return folder / str(stream) if self.streams > 1 else folder
 
     @property
     def uses_stdout(self) -> bool:
-        """Whether standard output carries results, so that what is for people goes to standard error."""
+        """Whether standard output carries results, so that messages go to standard error."""
         return self.raw is not None or self.jsonl == Path("-")
 
 
-def open_sinks(options: SinkOptions, is_stopped: Callable[[], bool]) -> Iterator[Sink]:
-    """Open the sinks one by one, so that the caller can close those before one that fails.
+def video_path(output: Path, stream: int, stream_count: int) -> Path:
+    """Path of a stream's video: `output`, with a number where there are several streams."""
+    return output.with_stem(f"{output.stem}-{stream}") if stream_count > 1 else output
 
-    Those that write work in threads of their own; the window belongs to the thread that calls `write`.
+
+def maps_folder(folder: Path, stream: int, stream_count: int) -> Path:
+    """Folder of a stream's maps: `folder`, or one in it where there are several streams."""
+    return folder / str(stream) if stream_count > 1 else folder
+
+
+def open_sinks(
+    stack: ExitStack,
+    options: SinkOptions,
+    *,
+    fps: float | None = None,
+    is_live: bool = False,
+    stream_count: int = 1,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> list[Sink]:
+    """Open the sinks: those that write work in threads of their own, the window in the caller's.
 
     Args:
-        options: what is asked for.
+        stack: closes what was opened, also where a later sink cannot be.
+        options: which sinks.
+        fps: of a video and of y4m frames; None takes 25.
+        is_live: the source does not wait: results that a slow sink has no room for are left out of it, and a
+            video is a recording that can be played at any moment.
+        stream_count: number of sources.
         is_stopped: once it says yes, no sink is waited for.
 
     Raises:
         UsageError: a name or a combination that cannot be.
         OutputError: something cannot be written or opened.
     """
-    for sink in _writing_sinks(options, is_stopped):
-        yield Behind(sink, live=options.live, is_stopped=is_stopped, has_reader=sink.has_reader)
-    if options.window:
-        for stream in range(options.streams):
-            title = f"saliency-run-{stream}" if options.streams > 1 else "saliency-run"
-            yield _StreamSink(WindowSink(title), stream)
-    if options.render_only:
-        yield NullSink()
+    sinks: list[Sink] = []
 
+    def add(sink: Sink) -> None:
+        sinks.append(stack.enter_context(closing(sink)))
 
-class _WritingSink(Sink, Protocol):
-    """A sink that works in a thread of its own."""
+    def add_async(sink: Sink, *, has_reader: bool) -> None:
+        add(AsyncSink(sink, is_live=is_live, is_stopped=is_stopped, has_reader=has_reader))
 
-    has_reader: bool
-    """Whether somebody at the other end can hold it up for ever."""
-
-
-def _writing_sinks(options: SinkOptions, is_stopped: Callable[[], bool]) -> Iterator[_WritingSink]:
-    video = RecordingSink if options.live else VideoSink
-    for stream in range(options.streams):
+    for stream in range(stream_count):
         if options.output is not None:
-            path = options.video_path(options.output, stream)
-            yield _StreamSink(video(path, fps=options.fps), stream)
+            path = video_path(options.output, stream, stream_count)
+            video = (RecordingSink if is_live else VideoSink)(path, fps=fps)
+            add_async(_StreamSink(video, stream), has_reader=video.has_reader)
         if options.save_maps is not None:
-            folder = options.maps_folder(options.save_maps, stream)
-            yield _StreamSink(MapSink(folder, options.maps_format), stream)
+            maps = MapSink(maps_folder(options.save_maps, stream, stream_count), options.maps_format)
+            add_async(_StreamSink(maps, stream), has_reader=False)
     if options.jsonl is not None:
-        yield JsonLinesSink(options.jsonl, is_stopped)
+        lines = JsonLinesSink(options.jsonl, is_stopped)
+        add_async(lines, has_reader=lines.has_reader)
     if options.raw is not None:
-        yield RawSink(sys.stdout.fileno(), options.raw, fps=options.fps)
+        add_async(RawSink(sys.stdout.fileno(), options.raw, fps=fps), has_reader=True)
+    if options.window:
+        for stream in range(stream_count):
+            title = f"saliency-run-{stream}" if stream_count > 1 else "saliency-run"
+            add(_StreamSink(WindowSink(title), stream))
+    if options.render_only:
+        add(NullSink())
+    return sinks
 
 
 class _StreamSink:
@@ -124,7 +128,6 @@ class _StreamSink:
     def __init__(self, sink: Sink, stream: int) -> None:
         self._sink, self._stream = sink, stream
         self.description, self.shows_pictures = sink.description, sink.shows_pictures
-        self.has_reader: bool = getattr(sink, "has_reader", False)
 
     def write(self, result: Result) -> None:
         if result.saliency.frame.stream == self._stream:

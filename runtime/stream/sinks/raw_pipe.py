@@ -15,7 +15,7 @@ from ...fit import fit_frame, size_hw_of
 from ...frame import Result
 from .sink import SinkClosedError, write_all
 
-RawFormat = Literal["bgr24", "y4m"]
+PipeFormat = Literal["bgr24", "y4m"]
 
 _DEFAULT_FPS = 25.0
 _HEADER = (
@@ -29,7 +29,7 @@ class RawSink:
     shows_pictures = True
     has_reader = True
 
-    def __init__(self, descriptor: int, raw_format: RawFormat, *, fps: float | None) -> None:
+    def __init__(self, descriptor: int, raw_format: PipeFormat, *, fps: float | None) -> None:
         """Take a pipe's descriptor, which stays the caller's.
 
         Args:

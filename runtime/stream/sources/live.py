@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ...frame import Frame
 from ...images import check_size
-from ...telemetry import Journal
+from ...telemetry import EventLog
 from .source import CapturedFrame, Connection, SourceOptions, taken_of
 
 _WINDOW_S = 30.0  # of a capture clock
@@ -98,7 +98,7 @@ class LiveSource:
         name: str,
         connect: Connect,
         options: SourceOptions,
-        journal: Journal,
+        events: EventLog,
         *,
         is_stopped: Callable[[], bool] = lambda: False,
         ends: bool | Callable[[], bool] = False,
@@ -110,7 +110,7 @@ class LiveSource:
             name: what the user calls it, without a password.
             connect: opens a connection.
             options: time-outs and limits.
-            journal: gets every loss and restart, frozen frames and clocks that go backwards.
+            events: gets every loss and restart, frozen frames and clocks that go backwards.
             is_stopped: asked while the first connection is opened; once it says yes, that is not waited for.
             ends: whether the source is over when a connection has ended well, or what is asked then; else the
                 source is opened again.
@@ -120,7 +120,7 @@ class LiveSource:
         Raises:
             InputError: it cannot be opened, or gives no frame in time.
         """
-        self._name, self._connect, self._options, self._journal = name, connect, options, journal
+        self._name, self._connect, self._options, self._events = name, connect, options, events
         self._is_run_stopped, self._ends = is_stopped, ends
         self._stopped = Event()
         self._clock, self._capture_clock = StreamClock(), CaptureClock()
@@ -175,7 +175,7 @@ class LiveSource:
                     raise
                 problem = str(error)
             if not self._stopped.is_set():
-                self._journal.note("lost", f"{problem}. It is opened again")
+                self._events.log("lost", f"{problem}. It is opened again")
                 self._reopen(problem)
 
     def _open(self) -> Generator[CapturedFrame, None, None]:
@@ -210,7 +210,7 @@ class LiveSource:
                 away_s = time.monotonic() - lost_s
                 self._clock.restart()
                 self._capture_clock = CaptureClock()
-                self._journal.note("restarted", f"{self._name} is back after {away_s:.1f} s")
+                self._events.log("restarted", f"{self._name} is back after {away_s:.1f} s")
                 return
             if self._options.give_up_s is not None and time.monotonic() - lost_s > self._options.give_up_s:
                 raise InputError(f"{problem}. Given up after {self._options.give_up_s:g} s")
@@ -220,7 +220,7 @@ class LiveSource:
         arrived_s = time.monotonic()
         timestamp_s = self._clock.time_of(captured.timestamp_s, arrived_s)
         if self._clock.has_jumped:
-            self._journal.note("clock_jumped", f"the clock of {self._name} went backwards; its times go on")
+            self._events.log("clock_jumped", f"the clock of {self._name} went backwards; its times go on")
             self._capture_clock = CaptureClock()
         estimated_s = arrived_s
         if timestamp_s is not None and self.is_live:
@@ -235,7 +235,7 @@ class LiveSource:
 
     def _note_frozen(self, image_bgr: NDArray[np.uint8], former: NDArray[np.uint8] | None) -> None:
         if self.is_live and former is not None and _are_same(image_bgr, former):
-            self._journal.note("frozen", f"{self._name} gives the same frame again and again")
+            self._events.log("frozen", f"{self._name} gives the same frame again and again")
 
 
 def _are_same(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
+from ...contract import Contract
 from ...errors import InputError, UsageError
 from ...images import is_image
 from ...public_text import public_name, secrets_in
-from ...telemetry import Journal
+from ...telemetry import EventLog
 from .camera import camera_opener
 from .files import ImageSource, VideoSource, images_in, images_of_glob
 from .live import LiveSource
@@ -36,8 +37,9 @@ _LIVE = re.compile(r"(camera|csi|gst|ffmpeg):")
 def open_source(
     text: str,
     options: SourceOptions | None = None,
-    journal: Journal | None = None,
+    events: EventLog | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
+    scale_for: Contract | None = None,
 ) -> Source:
     """Open a source by its name.
 
@@ -46,15 +48,16 @@ def open_source(
             `csi:0`, `rtsp://...` or another address that ffmpeg reads, `gst:PIPELINE`, `ffmpeg:ARGS`;
             `-` or `raw:...` for stdin; `test:` for a moving pattern.
         options: limits and time-outs.
-        journal: gets what happens to a live source.
+        events: gets what happens to a live source.
         is_stopped: asked while a live source is opened; once it says yes, it is not waited for.
+        scale_for: network whose input size a camera may scale to, in hardware; None: frames are wanted whole.
 
     Raises:
         UsageError: the name's parameters cannot be.
         InputError: there is nothing there, or nothing that can be read.
         BackendError: the program that reads it is not installed.
     """
-    options, journal = options or SourceOptions(), journal or Journal.silent()
+    options, events = options or SourceOptions(), events or EventLog.silent()
     if text == "-" or text.startswith("raw:"):
         return open_standard_input(text, options)
     scheme, _, rest = text.partition(":")
@@ -64,7 +67,7 @@ def open_source(
         path = rest.removeprefix("//")
         return _open_files(path if os.access(path, os.F_OK) else unquote(path), options)
     if _ADDRESS.match(text) or _LIVE.match(text):
-        return _open_live(text, options, journal, is_stopped)
+        return _open_live(text, options, events, is_stopped, scale_for)
     return _open_files(text, options)
 
 
@@ -100,7 +103,11 @@ def _check_regular(path: Path) -> None:
 
 
 def _open_live(
-    text: str, options: SourceOptions, journal: Journal, is_stopped: Callable[[], bool]
+    text: str,
+    options: SourceOptions,
+    events: EventLog,
+    is_stopped: Callable[[], bool],
+    scale_for: Contract | None,
 ) -> LiveSource:
     """Open a camera, an address or a program."""
     name = public_name(text)
@@ -109,9 +116,9 @@ def _open_live(
     is_finite = False
     if scheme == "camera":
         opener = camera_opener(text)
-        return LiveSource(name, lambda _is_stopped: opener(), options, journal, is_stopped=is_stopped)
+        return LiveSource(name, lambda _is_stopped: opener(), options, events, is_stopped=is_stopped)
     if scheme == "csi":
-        command = csi_command(text, options.scaled_hw)
+        command = csi_command(text, scale_for)
     elif scheme == "gst":
         command = gst_command(rest)
         ends, is_finite = True, re.search(r"(^|\s)filesrc\b|file:/", rest) is not None
@@ -133,7 +140,7 @@ def _open_live(
         name,
         lambda stopped: connect(is_stopped=stopped),
         options,
-        journal,
+        events,
         is_stopped=is_stopped,
         ends=ends,
         is_finite=is_finite,

@@ -21,11 +21,12 @@ from contextlib import suppress
 from threading import Event, Thread
 from urllib.parse import unquote, urlsplit
 
+from ...contract import Contract
 from ...errors import BackendError, InputError, UsageError
 from ...public_text import public_name, redact
 from .containers import container_frames
 from .raw_frames import ByteReader
-from .source import MOST_FPS, CapturedFrame, Parameters
+from .source import MOST_FPS, CapturedFrame, Parameters, scaled_hw
 
 Command = Callable[[int], Sequence[str]]
 """The words of a program, given the descriptor of the pipe that it writes to."""
@@ -81,12 +82,12 @@ def network_command(url: str) -> Command:
     return ffmpeg_command(f"-threads 1 -flags low_delay {transport}-i {shlex.quote(f'{scheme}://{rest}')}")
 
 
-def csi_command(text: str, scaled_hw: Callable[[tuple[int, int]], tuple[int, int]]) -> Command:
+def csi_command(text: str, scale_for: Contract | None) -> Command:
     """Let a Jetson's camera stack read a CSI camera.
 
     Args:
         text: such as `csi:0,width=1920,height=1080,fps=30`: the sensor, and one of its modes.
-        scaled_hw: gives the size to scale to in hardware, from the mode's own, in pixels.
+        scale_for: network whose input size the camera scales to, in hardware; None: frames are wanted whole.
     """
     found = Parameters.parse(text, ("width", "height", "fps"))
     sensor = found.device()
@@ -95,7 +96,7 @@ def csi_command(text: str, scaled_hw: Callable[[tuple[int, int]], tuple[int, int
     height, width = found.size_hw(_SENSOR_HW)
     fps = found.number("fps", _SENSOR_FPS, most=MOST_FPS)
     rate = f"{round(fps * 1000)}/1000"
-    out_height, out_width = scaled_hw((height, width))
+    out_height, out_width = scaled_hw((height, width), scale_for)
     return gst_command(
         f"nvarguscamerasrc sensor-id={sensor} "
         f"! video/x-raw(memory:NVMM),width={width},height={height},framerate={rate} "

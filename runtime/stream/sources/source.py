@@ -67,7 +67,6 @@ class SourceOptions:
         open_timeout_s: the longest wait for a live source's first frame.
         read_timeout_s: the longest wait for each other; after that the source is opened again.
         give_up_s: end the run when a source has been away for so long; `None`: try for ever.
-        scale_for: whose input size cameras may scale to in hardware; `None`: frames are wanted whole.
     """
 
     every: int = 1
@@ -75,15 +74,23 @@ class SourceOptions:
     open_timeout_s: float = 10.0
     read_timeout_s: float = 5.0
     give_up_s: float | None = None
-    scale_for: Contract | None = None
 
-    def scaled_hw(self, sensor_hw: tuple[int, int]) -> tuple[int, int]:
-        """Height and width that a camera's frames are wanted at, in pixels."""
-        if self.scale_for is None:
-            return sensor_hw
-        height, width = self.scale_for.size_hw
-        window = window_of(sensor_hw, self.scale_for.size_hw, self.scale_for.fit)
-        return round((window.bottom - window.top) * height), round((window.right - window.left) * width)
+
+def scaled_hw(sensor_hw: tuple[int, int], contract: Contract | None) -> tuple[int, int]:
+    """Size that a camera's frames are wanted at.
+
+    Args:
+        sensor_hw: height and width of the camera's mode, in pixels.
+        contract: of the network that gets the frames alone; None where they are wanted whole.
+
+    Returns:
+        Height and width, in pixels.
+    """
+    if contract is None:
+        return sensor_hw
+    height, width = contract.size_hw
+    window = window_of(sensor_hw, contract.size_hw, contract.fit)
+    return round((window.bottom - window.top) * height), round((window.right - window.left) * width)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from saliency_edge.runtime.frame import Frame
 from saliency_edge.runtime.stream.sources.camera import CameraConnection
 from saliency_edge.runtime.stream.sources.live import CaptureClock, LiveSource, StreamClock
 from saliency_edge.runtime.stream.sources.source import CapturedFrame, Connection, SourceOptions
-from saliency_edge.runtime.telemetry import Counters, Journal
+from saliency_edge.runtime.telemetry import Counters, EventLog
 from toy_models import noise, read_clip, save_clip
 
 pytestmark = pytest.mark.timeout(30)  # what hangs, fails
@@ -71,7 +71,7 @@ def play(*connections: Script | str, **options: float) -> tuple[LiveSource, Coun
             raise InputError(connection)
         return connection
 
-    source = LiveSource("cam", connect, SourceOptions(**options), Journal(counters, lines.append))
+    source = LiveSource("cam", connect, SourceOptions(**options), EventLog(counters, lines.append))
     return source, counters, lines
 
 
@@ -228,7 +228,7 @@ def test_camera_that_disappears_and_returns(tmp_path: Path) -> None:
     def connect(_is_stopped: Callable[[], bool]) -> CameraConnection:
         return CameraConnection(cv2.VideoCapture(str(clip)), "camera:0")
 
-    source = LiveSource("camera:0", connect, SourceOptions(max_frames=12), Journal(counters))
+    source = LiveSource("camera:0", connect, SourceOptions(max_frames=12), EventLog(counters))
     frames = frames_of(source)
 
     images: list[NDArray[np.uint8]] = [frame.image_bgr for frame in frames]

@@ -23,7 +23,7 @@ from saliency_edge.runtime.frame import Frame
 from saliency_edge.runtime.stream.sources.open_source import open_source
 from saliency_edge.runtime.stream.sources.programs import csi_command, gst_command, network_command
 from saliency_edge.runtime.stream.sources.source import Source, SourceOptions
-from saliency_edge.runtime.telemetry import Counters, Journal
+from saliency_edge.runtime.telemetry import Counters, EventLog
 from toy_models import read_clip, save_clip, toy_contract
 
 pytestmark = pytest.mark.timeout(90)  # what hangs, fails
@@ -58,7 +58,7 @@ def children() -> list[str]:
 @contextmanager
 def opened(text: str, **options: float) -> Generator[tuple[Source, Counters, list[str]], None, None]:
     counters, lines = Counters(), list[str]()
-    with closing(open_source(text, SourceOptions(**options), Journal(counters, lines.append))) as source:
+    with closing(open_source(text, SourceOptions(**options), EventLog(counters, lines.append))) as source:
         yield source, counters, lines
 
 
@@ -243,7 +243,7 @@ def test_rtsp_server_that_goes_and_comes(
 
 
 def csi_words(contract: Contract | None) -> str:
-    return " ".join(csi_command("csi:1,fps=60", SourceOptions(scale_for=contract).scaled_hw)(7))
+    return " ".join(csi_command("csi:1,fps=60", contract)(7))
 
 
 def test_csi_camera_scales_in_hardware_where_nobody_looks() -> None:
@@ -260,9 +260,7 @@ def test_csi_camera_scales_in_hardware_where_nobody_looks() -> None:
 @needs_gstreamer
 def test_csi_pipeline_runs_with_a_stand_in_for_the_sensor() -> None:
     """All but the two elements that only a Jetson has."""
-    words = " ".join(
-        csi_command("csi:0,width=128,height=96", SourceOptions(scale_for=toy_contract((24, 32))).scaled_hw)(7)
-    )
+    words = " ".join(csi_command("csi:0,width=128,height=96", toy_contract((24, 32)))(7))
     pipeline = words.partition("-q ")[2].partition(" ! videoconvert")[0]
     for element, stand_in in (
         ("nvarguscamerasrc sensor-id=0", "videotestsrc num-buffers=5"),

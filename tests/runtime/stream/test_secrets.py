@@ -23,7 +23,7 @@ from saliency_edge.runtime.errors import InputError, SaliencyError
 from saliency_edge.runtime.frame import Frame
 from saliency_edge.runtime.stream.sources.open_source import open_source
 from saliency_edge.runtime.stream.sources.source import SourceOptions
-from saliency_edge.runtime.telemetry import Counters, Journal
+from saliency_edge.runtime.telemetry import Counters, EventLog
 from toy_models import save_clip
 
 pytestmark = pytest.mark.timeout(120)
@@ -79,7 +79,7 @@ def test_source_that_fails_keeps_its_secret(text: str) -> None:
     lines = list[str]()
     with pytest.raises(SaliencyError) as raised:  # noqa: PT012 - some fail when they are opened, some when read
         options = SourceOptions(open_timeout_s=2.0, read_timeout_s=2.0, give_up_s=0.5)
-        with closing(open_source(text, options, Journal(Counters(), lines.append))) as source:
+        with closing(open_source(text, options, EventLog(Counters(), lines.append))) as source:
             lines.append(source.description)
             list(source.frames())
     said = "\n".join([*lines, str(raised.value)])
@@ -189,7 +189,7 @@ def test_file_on_a_web_server_ends(tmp_path: Path, web_server: str, suffix: str)
     counters, start_s = Counters(), time.monotonic()
 
     address = f"http://{web_server}/v{suffix}"
-    with closing(open_source(address, SourceOptions(max_frames=50), Journal(counters))) as source:
+    with closing(open_source(address, SourceOptions(max_frames=50), EventLog(counters))) as source:
         frame_count = sum(1 for _ in source.frames())
 
     assert frame_count == (1 if suffix == ".png" else 10)
@@ -231,7 +231,7 @@ def test_clip_whose_server_breaks_off(tmp_path: Path) -> None:
         counters, frames = Counters(), list[Frame]()
         address = f"http://127.0.0.1:{server.getsockname()[1]}/v.mp4"
         with (
-            closing(open_source(address, journal=Journal(counters))) as source,
+            closing(open_source(address, events=EventLog(counters))) as source,
             pytest.raises(InputError, match="breaks off: it is cut off or damaged"),
         ):
             frames.extend(source.frames())

@@ -21,7 +21,7 @@ from saliency_edge.runtime.stream.render import Renderer, RenderOptions
 from saliency_edge.runtime.stream.scheduler import ALL, NEWEST, Policy
 from saliency_edge.runtime.stream.sources.open_source import open_source
 from saliency_edge.runtime.stream.sources.source import Source, SourceOptions
-from saliency_edge.runtime.telemetry import Journal, Telemetry
+from saliency_edge.runtime.telemetry import EventLog, Telemetry
 from toy_models import SIZE_HW, noise, read_clip, save_clip, toy_contract, toy_map
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("no_thread_left")]  # what hangs, fails
@@ -102,7 +102,7 @@ def run(
     streams = [
         Stream(
             source=source,
-            journal=Journal(telemetry.counters, stream=number),
+            events=EventLog(telemetry.counters, stream=number),
             policy=policy or default_policy(source),
             map_filter=map_filter,
         )

@@ -13,7 +13,7 @@ pytest.importorskip("prometheus_client", reason="the extra `web` is not installe
 import aiohttp
 from yarl import URL
 
-from saliency_edge.runtime.web.view import WebOptions
+from saliency_edge.runtime.web.web_options import WebOptions
 from web_clients import fed_view
 
 pytestmark = pytest.mark.timeout(30)

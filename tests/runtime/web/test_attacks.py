@@ -26,7 +26,8 @@ from aiohttp import web
 from saliency_edge.runtime.errors import OutputError
 from saliency_edge.runtime.telemetry import Telemetry
 from saliency_edge.runtime.web import server as server_module
-from saliency_edge.runtime.web.view import WebOptions, open_web
+from saliency_edge.runtime.web.view import open_web
+from saliency_edge.runtime.web.web_options import WebOptions
 from sink_results import result_of
 from toy_models import noise
 from web_clients import ToyEngine, fed_view, messages_of

@@ -20,7 +20,8 @@ import aiohttp
 
 from saliency_edge.runtime.errors import BackendError, OutputError
 from saliency_edge.runtime.telemetry import Telemetry
-from saliency_edge.runtime.web.view import WebOptions, open_web
+from saliency_edge.runtime.web.view import open_web
+from saliency_edge.runtime.web.web_options import WebOptions
 from web_clients import fed_view, look_on, messages_of
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("no_thread_left")]

@@ -27,7 +27,7 @@ from saliency_edge.runtime.contract import Precision
 from saliency_edge.runtime.frame import Frame, Region, SaliencyMap
 from saliency_edge.runtime.stream.render import Renderer, RenderOptions
 from saliency_edge.runtime.stream.sinks.jsonl import statistics_of
-from saliency_edge.runtime.web.view import WebOptions
+from saliency_edge.runtime.web.web_options import WebOptions
 from web_clients import ToyEngine, fed_view, frame_of, values_of
 
 pytestmark = [

@@ -21,8 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from saliency_edge.runtime.telemetry import Telemetry
 from saliency_edge.runtime.web.monitoring import HealthMonitor
-from saliency_edge.runtime.web.view import WebOptions, open_web
+from saliency_edge.runtime.web.view import open_web
 from saliency_edge.runtime.web.viewers import map_levels
+from saliency_edge.runtime.web.web_options import WebOptions
 from sink_results import result_of
 from toy_models import noise
 from web_clients import FRAME_HW, Message, ToyEngine, fed_view, frame_of, look_on, messages_of, values_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from saliency_edge.runtime.errors import UsageError
-from saliency_edge.runtime.web.view import WebOptions, parse_address
+from saliency_edge.runtime.web.web_options import WebOptions, parse_address
 
 
 @pytest.mark.parametrize(

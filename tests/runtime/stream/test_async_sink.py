@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from saliency_edge.runtime.errors import OutputError, UsageError
 from saliency_edge.runtime.frame import Result
-from saliency_edge.runtime.stream.sinks import async_sink as behind
-from saliency_edge.runtime.stream.sinks.async_sink import Behind
+from saliency_edge.runtime.stream.run_options import RunOptions
+from saliency_edge.runtime.stream.sinks import async_sink
+from saliency_edge.runtime.stream.sinks.async_sink import AsyncSink
 from saliency_edge.runtime.stream.sinks.open_sinks import SinkOptions, open_sinks
 from saliency_edge.runtime.stream.sinks.sink import NullSink, SinkClosedError
 from saliency_edge.runtime.stream.sinks.window import WindowSink
@@ -64,7 +65,7 @@ class Gate:
 @pytest.mark.parametrize("live", [False, True])
 def test_all_pictures_arrive_in_order_though_the_renderers_buffer_is_one(live: bool) -> None:
     gate, buffer = Gate(), np.empty((48, 64, 3), np.uint8)
-    with closing(Behind(gate, live=live)) as sink:
+    with closing(AsyncSink(gate, is_live=live)) as sink:
         for number in range(20):
             buffer[:] = number
             sink.write(result_of(buffer))
@@ -78,7 +79,7 @@ def test_all_pictures_arrive_in_order_though_the_renderers_buffer_is_one(live: b
 
 def test_blocked_sink_of_a_live_run_costs_results_but_no_time() -> None:
     gate = Gate(is_open=False)
-    sink = Behind(gate, live=True)
+    sink = AsyncSink(gate, is_live=True)
     start_s = time.monotonic()
     for number in range(50):
         sink.write(result_of(noise((48, 64), number)))
@@ -93,7 +94,7 @@ def test_blocked_sink_of_a_live_run_costs_results_but_no_time() -> None:
 
 def test_blocked_sink_of_a_file_holds_the_run_up_until_it_is_stopped() -> None:
     gate, stopped = Gate(is_open=False), Event()
-    sink = Behind(gate, live=False, is_stopped=stopped.is_set)
+    sink = AsyncSink(gate, is_live=False, is_stopped=stopped.is_set)
     threading.Timer(0.3, stopped.set).start()
     start_s = time.monotonic()
     for number in range(6):  # one in its hands, four in the queue, one that waits
@@ -106,9 +107,9 @@ def test_blocked_sink_of_a_file_holds_the_run_up_until_it_is_stopped() -> None:
 
 
 def test_sink_that_is_stuck_at_the_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(behind, "_PATIENCE_S", 0.3)
+    monkeypatch.setattr(async_sink, "_TIMEOUT_S", 0.3)
     gate = Gate(is_open=False)
-    sink = Behind(gate, live=True)
+    sink = AsyncSink(gate, is_live=True)
     sink.write(result_of(noise((48, 64), 0)))
 
     with pytest.raises(OutputError, match="gate has taken nothing for 0 s: given up"):
@@ -117,9 +118,9 @@ def test_sink_that_is_stuck_at_the_end_is_given_up(monkeypatch: pytest.MonkeyPat
 
 
 def test_sink_that_is_stuck_does_not_hold_up_a_run_that_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(behind, "_PATIENCE_WHEN_STOPPED_S", 0.2)
+    monkeypatch.setattr(async_sink, "_TIMEOUT_WHEN_STOPPED_S", 0.2)
     gate = Gate(is_open=False)
-    sink = Behind(gate, live=True, is_stopped=lambda: True)
+    sink = AsyncSink(gate, is_live=True, is_stopped=lambda: True)
     sink.write(result_of(noise((48, 64), 0)))
     start_s = time.monotonic()
     sink.close()
@@ -130,7 +131,7 @@ def test_sink_that_is_stuck_does_not_hold_up_a_run_that_was_stopped(monkeypatch:
 @pytest.mark.parametrize("at", [0, 3])
 def test_failure_comes_out_once_and_the_sink_is_closed(at: int) -> None:
     gate = Gate(fail_at=at)
-    sink = Behind(gate, live=False)
+    sink = AsyncSink(gate, is_live=False)
     with pytest.raises(OutputError, match=f"result {at} cannot be written"):
         write_until_it_fails(sink)
     sink.close()
@@ -139,7 +140,7 @@ def test_failure_comes_out_once_and_the_sink_is_closed(at: int) -> None:
     assert gate.is_closed
 
 
-def write_until_it_fails(sink: Behind) -> None:
+def write_until_it_fails(sink: AsyncSink) -> None:
     for number in range(100):
         sink.write(result_of(noise((48, 64), number)))
         time.sleep(0.01)
@@ -147,10 +148,10 @@ def write_until_it_fails(sink: Behind) -> None:
 
 def test_opens_what_is_asked_for(tmp_path: Path) -> None:
     options = SinkOptions(
-        output=tmp_path / "run.mkv", save_maps=tmp_path / "maps", jsonl=tmp_path / "run.jsonl", streams=2
+        output=tmp_path / "run.mkv", save_maps=tmp_path / "maps", jsonl=tmp_path / "run.jsonl"
     )
     with ExitStack() as stack:
-        sinks = [stack.enter_context(closing(sink)) for sink in open_sinks(options, lambda: False)]
+        sinks = open_sinks(stack, options, stream_count=2)
         for number in range(6):
             for sink in sinks:
                 sink.write(result_of(noise((48, 64), number), str(number), stream=number % 2))
@@ -164,18 +165,21 @@ def test_opens_what_is_asked_for(tmp_path: Path) -> None:
 def test_sink_that_cannot_be_opened_comes_after_those_that_can(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     options = SinkOptions(jsonl=tmp_path / "file" / "run.jsonl", save_maps=tmp_path / "maps")
-    sinks = open_sinks(options, lambda: False)
+    before = threading.active_count()
 
-    with closing(next(sinks)) as first, pytest.raises(OutputError, match="cannot write"):
-        next(sinks)
-    assert first.description.endswith("maps/*.png")
+    with ExitStack() as stack:
+        with pytest.raises(OutputError, match="cannot write"):
+            open_sinks(stack, options)
+        assert (tmp_path / "maps").is_dir()
+        assert threading.active_count() == before + 1, "the sink of the maps runs"
+    assert threading.active_count() == before, "and is closed with the stack"
 
 
 def test_standard_output_takes_one_thing() -> None:
     with pytest.raises(UsageError, match="cannot both go to standard output"):
         SinkOptions(raw="y4m", jsonl=Path("-"))
     with pytest.raises(UsageError, match="raw frames are of one source, found 2"):
-        SinkOptions(raw="y4m", streams=2)
+        RunOptions(model=Path("toy.onnx"), sources=["a.mp4", "b.mp4"], sinks=SinkOptions(raw="y4m"))
     assert SinkOptions(raw="y4m").uses_stdout
     assert SinkOptions(jsonl=Path("-")).uses_stdout
     assert not SinkOptions(jsonl=Path("run.jsonl")).uses_stdout

@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import pytest
 
-from saliency_edge.runtime.stream.queue import ahead
+from saliency_edge.runtime.stream.bounded_queue import prefetch
 
 pytestmark = [pytest.mark.timeout(20), pytest.mark.usefixtures("no_thread_left")]  # what hangs, fails
 
@@ -33,15 +33,15 @@ class Numbers:
 
 
 def test_same_items_in_order() -> None:
-    assert list(ahead(Numbers(1000).items())) == list(range(1000))
+    assert list(prefetch(Numbers(1000).items())) == list(range(1000))
 
 
 def test_two_threads_in_a_row() -> None:
-    assert list(ahead(ahead(Numbers(100).items()), size=1)) == list(range(100))
+    assert list(prefetch(prefetch(Numbers(100).items()), size=1)) == list(range(100))
 
 
 def test_failure_comes_after_the_items_before_it() -> None:
-    reader = ahead(Numbers(10, fail_at=4).items())
+    reader = prefetch(Numbers(10, fail_at=4).items())
 
     assert [next(reader) for _ in range(4)] == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="number 4"):
@@ -51,14 +51,14 @@ def test_failure_comes_after_the_items_before_it() -> None:
 def test_failure_passes_through_two_threads() -> None:
     got: list[int] = []
     with pytest.raises(ValueError, match="number 4"):
-        got.extend(ahead(ahead(Numbers(10, fail_at=4).items())))
+        got.extend(prefetch(prefetch(Numbers(10, fail_at=4).items())))
     assert got == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_never_further_ahead_than_the_queue(size: int) -> None:
     numbers = Numbers(100)
-    reader = ahead(numbers.items(), size)
+    reader = prefetch(numbers.items(), size)
 
     furthest = 1 + size + 1  # read, queued, and one waiting at the queue
     assert next(reader) == 0
@@ -71,7 +71,7 @@ def test_never_further_ahead_than_the_queue(size: int) -> None:
 
 def test_reader_that_stops_closes_the_generator_in_its_own_thread() -> None:
     numbers = Numbers(100)
-    reader = ahead(ahead(numbers.items()))
+    reader = prefetch(prefetch(numbers.items()))
     assert next(reader) == 0
 
     reader.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 PRODUCT = ("runtime", "train", "calib", "export")
 CONSOLE = Path("runtime", "console.py")
-SOURCES = Path("runtime", "video", "sources")
+SOURCES = Path("runtime", "stream", "sources")
 TYPED = {
     "text",
     "url",
@@ -38,8 +38,9 @@ def test_nothing_prints_but_the_console(repository: Path) -> None:
 
 def test_sources_are_named_by_public_name_alone(repository: Path) -> None:
     """No message of the sources' code, and none of the run's, holds what the user typed."""
-    found = []
-    for file in [*(repository / SOURCES).glob("*.py"), repository / "runtime" / "video" / "run.py"]:
+    found, sources = [], sorted((repository / SOURCES).glob("*.py"))
+    assert sources
+    for file in [*sources, repository / "runtime" / "stream" / "run.py"]:
         for message in messages(file):
             texts = [node for node in ast.walk(message) if isinstance(node, ast.JoinedStr)]
             shown = {ast.unparse(part.value) for text in texts for part in text.values if is_value(part)}
@@ -52,7 +53,7 @@ def messages(file: Path) -> Iterator[ast.Call | ast.Assign]:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call):
             function = ast.unparse(node.func)
-            if function.endswith(("Error", ".note")) or function in ("say", "warn"):
+            if function.endswith(("Error", ".log")) or function in ("say", "warn"):
                 yield node
         elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith("description"):
             yield node

@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime import metrics
 from ..runtime.backends.backend import Model, saliency_of
 from ..runtime.errors import ArtifactError, InputError
 from ..runtime.options import MAX_SEED, check_range
+from . import metrics
 from .baselines import CentrePrior, FixationPool, on_grid, split_observers
 from .fixation_map import fixation_map
 from .read_sample import SIGMA_OF_SIDE

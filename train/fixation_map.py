@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.metrics import pixels_of
+from .metrics import pixels_of
 
 TRUNCATE_SIGMAS = 4.0
 """The Gaussian is cut off at this many sigmas; what lies beyond is 6e-5 of it in each direction."""

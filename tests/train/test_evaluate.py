@@ -17,11 +17,11 @@ from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from dataset_files import save_map
-from saliency_edge.runtime import metrics
 from saliency_edge.runtime.backends.select import load_model
 from saliency_edge.runtime.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, Contract, Fit
 from saliency_edge.runtime.errors import ArtifactError, InputError, UsageError
 from saliency_edge.runtime.fit import resize
+from saliency_edge.train import metrics
 from saliency_edge.train.evaluate import (
     METRICS,
     MODEL,

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from saliency_edge.runtime import metrics
 from saliency_edge.runtime.errors import UsageError
-from saliency_edge.train import losses
+from saliency_edge.train import losses, metrics
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from saliency_edge.runtime import metrics
+from saliency_edge.train import metrics
 
 # pysaliency 0.2.22 calls np.trapz, which numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:`trapz` is deprecated:DeprecationWarning")

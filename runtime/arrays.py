@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .errors import ArtifactError, reason_of
 
-MAX_BYTES = 4 << 30
+MAX_ARRAY_BYTES = 4 << 30
 """Largest content of an `.npz` that is read, unpacked."""
 
 
@@ -28,8 +28,10 @@ def read_arrays(path: Path, *, remedy: str) -> dict[str, NDArray[Any]]:
     try:
         with zipfile.ZipFile(path) as archive:
             size_bytes = sum(entry.file_size for entry in archive.infolist())
-        if size_bytes > MAX_BYTES:
-            raise ValueError(f"it unpacks to {size_bytes >> 30} GiB, at most {MAX_BYTES >> 30} are read")
+        if size_bytes > MAX_ARRAY_BYTES:
+            raise ValueError(
+                f"it unpacks to {size_bytes >> 30} GiB, at most {MAX_ARRAY_BYTES >> 30} are read"
+            )
         with np.load(path, allow_pickle=False) as file:
             return {name: np.asarray(file[name]) for name in file.files}
     except Exception as error:  # zipfile, zlib, struct and numpy each raise their own, MemoryError among them

@@ -14,7 +14,7 @@ from .contract import Precision
 from .errors import InputError
 
 if TYPE_CHECKING:
-    from .backends.select import CheckReport
+    from .backends.select import BackendReport
     from .stream.regions import RegionOptions
     from .stream.run import RunSummary
     from .stream.run_options import RunOptions
@@ -336,7 +336,7 @@ def _run_and_report(options: RunOptions) -> None:
     stop.exit_if_made()
 
 
-def _write_json(summary: RunSummary | CheckReport, path: Path | None) -> None:
+def _write_json(summary: RunSummary | BackendReport, path: Path | None) -> None:
     from .artifact import write_json
     from .outputs import STDOUT
 

@@ -31,7 +31,7 @@ Side = Annotated[int, Meta(ge=1, le=65535)]
 """Height or width of a frame or a map, or the number of frames in a batch."""
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 
-MAX_BYTES = 64 << 20
+MAX_JSON_BYTES = 64 << 20
 """Largest JSON file that is read. Lists of frames grow with the data, all others are far smaller."""
 MAX_DEPTH = 32
 """Deepest nesting that is read; our own files have fewer than ten levels."""
@@ -72,7 +72,11 @@ def parse_json(
 
 
 def read_json(
-    path: Path, *, remedy: str = "", error: type[SaliencyError] = ArtifactError, max_bytes: int = MAX_BYTES
+    path: Path,
+    *,
+    remedy: str = "",
+    error: type[SaliencyError] = ArtifactError,
+    max_bytes: int = MAX_JSON_BYTES,
 ) -> Any:
     """Read a JSON file.
 

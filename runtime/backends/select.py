@@ -408,7 +408,7 @@ def _choice_line(model: Model, proof: Proof, beaten: Sequence[Proof]) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckRow:
+class BackendRow:
     """What the golden check has found about one candidate.
 
     Attributes:
@@ -432,7 +432,7 @@ class CheckRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckReport:
+class BackendReport:
     """All candidates of a model on this machine.
 
     Attributes:
@@ -442,11 +442,11 @@ class CheckReport:
     """
 
     model: str
-    rows: Sequence[CheckRow]
+    rows: Sequence[BackendRow]
     strict: bool
 
     @property
-    def chosen(self) -> CheckRow | None:
+    def chosen(self) -> BackendRow | None:
         """The fastest that passes, which a run takes; None where none does."""
         passed = [row for row in self.rows if row.passed and row.report is not None]
         return min(
@@ -511,7 +511,7 @@ class CheckReport:
 
 def check_model(
     path: Path, precision: Precision | None = None, options: LoadOptions = DEFAULTS
-) -> CheckReport:
+) -> BackendReport:
     """Prove every candidate of a model on this machine, whatever the records say, and keep what is found.
 
     Args:
@@ -540,12 +540,12 @@ def check_model(
             rows.append(row)
             if proof is not None and options.keep_records:
                 records.add(proof)
-    return CheckReport(model=str(path), rows=rows, strict=options.strict)
+    return BackendReport(model=str(path), rows=rows, strict=options.strict)
 
 
 def _checked(
     candidate: Candidate, source: ModelSource, backend: Backend, golden: Path, options: LoadOptions
-) -> tuple[CheckRow, Proof | None]:
+) -> tuple[BackendRow, Proof | None]:
     """Prove one candidate; what it raises is what is found."""
     report, problem, proof = None, candidate.problem, None
     if problem is None:
@@ -563,7 +563,7 @@ def _checked(
     if report is not None and key is not None:
         proof = Proof.of(key, candidate.label, report)
     found = f"{report.model} {report.problem}" if report is not None and report.problem else None
-    row = CheckRow(
+    row = BackendRow(
         label=candidate.label,
         report=report,
         problem=str(problem) if problem is not None else found,

@@ -28,7 +28,7 @@ SCHEMA = 1
 _MAX_REPEATS = 10_000_000
 _REMEDY = "Make it again: saliency-bench MODEL... --save"
 
-Verdict = Literal["ok", "worse", "better", "unsure", "not held"]
+Outcome = Literal["ok", "worse", "better", "unsure", "not held"]
 
 # A stage is slower only if it takes at least this much longer (the smaller of both): colder caches are no
 # regression.
@@ -246,7 +246,7 @@ class Comparison:
 
     model: str
     figure: str
-    verdict: Verdict
+    verdict: Outcome
     sentence: str
 
 
@@ -315,7 +315,7 @@ def _growth(model: ModelResult, _before: BaselineModel, limits: Limits) -> Itera
     if growth is None:
         return
     text = f"{growth.estimate:.2f} MB per 100 frames [{growth.low:.2f}, {growth.high:.2f}]"
-    verdict: Verdict = "worse" if growth.low > limits.leak_mb else "ok"
+    verdict: Outcome = "worse" if growth.low > limits.leak_mb else "ok"
     yield _comparison(model, "memory growth", verdict, f"memory grows by {text}; allowed {limits.leak_mb}")
 
 
@@ -391,7 +391,7 @@ def _map_sample(model: ModelResult, name: str, then: MapSample, now: MapSample, 
             model, figure, "not held", f"the baseline has {len(then.levels)} cells of the {figure}"
         )
     difference = now.largest_difference(then)
-    verdict: Verdict = "ok" if difference <= allowed else "worse"
+    verdict: Outcome = "ok" if difference <= allowed else "worse"
     where = "" if verdict == "ok" else ": where golden maps are right, look at fit and crop"
     text = f"the {figure} differs from the baseline's by up to {difference:.2g}, allowed {allowed:.2g}{where}"
     return _comparison(model, figure, verdict, text)
@@ -405,11 +405,11 @@ def _install(result: BenchResult, baseline: Baseline, limits: Limits) -> Compari
     )
 
 
-def _comparison(model: ModelResult, figure: str, verdict: Verdict, sentence: str) -> Comparison:
+def _comparison(model: ModelResult, figure: str, verdict: Outcome, sentence: str) -> Comparison:
     return Comparison(model=model.name, figure=figure, verdict=verdict, sentence=sentence)
 
 
-def _time_verdict(change: Interval, tolerance: float) -> Verdict:
+def _time_verdict(change: Interval, tolerance: float) -> Outcome:
     if change.low > 1 + tolerance:
         return "worse"
     if change.estimate > 1 + tolerance:
@@ -417,7 +417,7 @@ def _time_verdict(change: Interval, tolerance: float) -> Verdict:
     return "better" if change.high < 1 / (1 + tolerance) else "ok"
 
 
-def _size_verdict(then: float, now: float, limits: Limits) -> Verdict:
+def _size_verdict(then: float, now: float, limits: Limits) -> Outcome:
     return "worse" if now > then * (1 + limits.tolerance) else "ok"
 
 

@@ -12,7 +12,7 @@ import pytest
 from engine_files import write_golden
 from saliency_edge.runtime.backends.backend import LoadOptions
 from saliency_edge.runtime.backends.records import RECORDS_NAME
-from saliency_edge.runtime.backends.select import CheckReport, CheckRow, check_model
+from saliency_edge.runtime.backends.select import BackendReport, BackendRow, check_model
 from saliency_edge.runtime.errors import ArtifactError, ParityError, UsageError
 from saliency_edge.runtime.metrics import kldiv
 from saliency_edge.runtime.parity import GoldenFrame, GoldenReport, Tolerance
@@ -22,7 +22,7 @@ IN_ONNX_RUNTIME = LoadOptions(backend="onnxruntime")
 IN_OPENVINO = LoadOptions(backend="openvino")
 
 
-def rows_by_label(report: CheckReport) -> dict[str, CheckRow]:
+def rows_by_label(report: BackendReport) -> dict[str, BackendRow]:
     return {row.label: row for row in report.rows}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from saliency_edge.train.samples import Dataset, Fixations, Sample
+from saliency_edge.train.datasets.sample import Dataset, Fixations, Sample
 
 PHOTO_HW = (30, 40)
 

@@ -18,9 +18,9 @@ from ..runtime.backends.onnxruntime_backend import OnnxRuntimeModel, open_sessio
 from ..runtime.contract import METADATA_KEY
 from ..runtime.errors import ArtifactError, ContractError
 from ..runtime.fit import resize
-from .readers import read_photo
-from .readers.pixels import images_in
-from .samples import Dataset, Sample
+from .datasets import read_photo
+from .datasets.pairing import images_in
+from .datasets.sample import Dataset, Sample
 
 if TYPE_CHECKING:
     import onnxruntime

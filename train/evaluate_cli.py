@@ -18,8 +18,8 @@ from ..runtime.contract import Precision
 
 if TYPE_CHECKING:
     from ..runtime.backends.backend import Model
+    from .datasets.sample import Dataset, Sample
     from .evaluate import Estimate, Evaluation, EvaluationConfig
-    from .samples import Dataset, Sample
 
 NOTES_SHOWN = 5
 
@@ -190,7 +190,7 @@ def _read(
     text: str, common: _Choice, *, strict: bool, max_images: int | None
 ) -> tuple[Dataset, float | None]:
     """Read a dataset given as `FOLDER` or `FOLDER,option,option`, and the sigma for its fixations."""
-    from .readers import read_dataset, read_names
+    from .datasets import read_dataset, read_names
 
     folder, choice = _chosen(text, common)
     dataset = read_dataset(
@@ -243,7 +243,7 @@ def _text(estimate: Estimate | None) -> str:
 
 def _sigma_px(sigma: float | None, pixels_per_degree: float | None) -> float | None:
     from ..runtime.errors import UsageError
-    from .fixation_map import sigma_px_of
+    from .datasets.sample import sigma_px_of
 
     if pixels_per_degree is None:
         return sigma

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..runtime.errors import InputError
-from .augment import Augmentation
-from .batches import Source
+from .batches import Augmentation, Source
+from .datasets import read_dataset
+from .datasets.sample import Dataset, Sample
 from .distill import distilled_dataset, teacher_maps
 from .fit import FitConfig
-from .readers import read_dataset
-from .samples import Dataset, Sample
 
 SHOWN_HW = (480, 640)  # COCO photographs are mostly 4:3; the 256 x 256 copies are squashed
 DISTILLED = ("photos/train",)

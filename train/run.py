@@ -12,9 +12,10 @@ import torch
 from ..runtime.artifact import write_json
 from ..runtime.errors import UsageError
 from ..runtime.outputs import OutputPlan
-from .augment import AUGMENTATION
-from .batches import Geometry, Source, TrainingBatches, evaluation_batches
+from .batches import AUGMENTATION, Geometry, Source, TrainingBatches, evaluation_batches
 from .checkpoint import load_checkpoint, save_checkpoint
+from .datasets import read_dataset
+from .datasets.sample import Dataset
 from .distill import distilled_dataset
 from .distributed import Process, process_group
 from .fit import BEST_FILE, FitConfig, fit
@@ -23,10 +24,8 @@ from .networks import NetworkConfig, config_of
 from .networks.lite2 import Lite2, load_efficientnet
 from .networks.mlnet import MLNet, load_vgg16
 from .networks.saliency_network import SaliencyNetwork
-from .readers import read_dataset
 from .recipes import DISTILLED, RECIPES, SOURCES, Recipe, RecipeData, recipe_data
 from .run_state import STATE_FILE, RunState, check_same_run
-from .samples import Dataset
 
 VALIDATION_BATCH = 8
 SPLIT_FILE = "split.json"

@@ -16,14 +16,11 @@ from dataset_files import cells, save_mat
 from fuzzing import BOUNDED, VALUES, damaged_bytes, damaged_json, refuses
 from saliency_edge.runtime.errors import InputError
 from saliency_edge.train.checkpoint import load_checkpoint, read_safetensors, shipped_weights
+from saliency_edge.train.datasets import read_names
+from saliency_edge.train.datasets.layouts import find_cat2000, find_osie, find_salicon, read_table
 from saliency_edge.train.losses import parse_loss
 from saliency_edge.train.networks import NetworkConfig, config_of
 from saliency_edge.train.networks.mlnet import MLNet, load_vgg16
-from saliency_edge.train.readers import read_names
-from saliency_edge.train.readers.cat2000 import find_cat2000
-from saliency_edge.train.readers.osie import find_osie
-from saliency_edge.train.readers.plain import read_table
-from saliency_edge.train.readers.salicon import find_salicon
 
 SALICON = {
     "images": [{"id": 1, "file_name": "a.jpg", "height": 480, "width": 640}],

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from saliency_edge.train.datasets.sample import Dataset, Sample
 from saliency_edge.train.networks import NetworkConfig, config_of
-from saliency_edge.train.samples import Dataset, Sample
 
 SIZE_HW = (48, 64)
 

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import torch
 
-from saliency_edge.train.augment import NO_AUGMENTATION
-from saliency_edge.train.batches import Geometry, Source, TrainingBatches
+from saliency_edge.train.batches import NO_AUGMENTATION, Geometry, Source, TrainingBatches
+from saliency_edge.train.datasets import read_dataset
 from saliency_edge.train.distributed import process_group, wrap
 from saliency_edge.train.fit import FitConfig, make_optimiser, train_step
 from saliency_edge.train.losses import parse_loss
 from saliency_edge.train.networks import config_of
 from saliency_edge.train.networks.saliency_network import SaliencyNetwork
-from saliency_edge.train.readers import read_dataset
 
 STEPS = 3
 SIZE_HW = (48, 64)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from saliency_edge.train.baselines import (
+from saliency_edge.train.datasets.sample import Fixations
+from saliency_edge.train.evaluate import (
     GRID_HW,
     OTHERS_LIMIT,
     CentrePrior,
@@ -13,7 +14,6 @@ from saliency_edge.train.baselines import (
     on_grid,
     split_observers,
 )
-from saliency_edge.train.samples import Fixations
 
 
 def test_prior_of_an_image_has_not_seen_it() -> None:

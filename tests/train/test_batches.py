@@ -5,9 +5,16 @@ import pytest
 import torch
 
 from saliency_edge.runtime.errors import UsageError
-from saliency_edge.train.augment import AUGMENTATION, Augmentation, augment
-from saliency_edge.train.batches import Geometry, Source, TrainingBatches, training_loader
-from saliency_edge.train.samples import Dataset
+from saliency_edge.train.batches import (
+    AUGMENTATION,
+    Augmentation,
+    Geometry,
+    Source,
+    TrainingBatches,
+    augment,
+    training_loader,
+)
+from saliency_edge.train.datasets.sample import Dataset
 
 GEOMETRY = Geometry(size_hw=(48, 64), map_size_hw=(48, 64), fit="stretch")
 

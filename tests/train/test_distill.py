@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 
 from saliency_edge.runtime.errors import ArtifactError, ContractError
 from saliency_edge.runtime.fit import fit_frame
+from saliency_edge.train.datasets.read_sample import read_density
 from saliency_edge.train.distill import MAP_HW, distilled_dataset, load_teacher, mean_density
-from saliency_edge.train.read_sample import read_density
 from toy_models import save_toy, toy_contract, toy_map
 
 

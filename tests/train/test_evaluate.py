@@ -22,6 +22,8 @@ from saliency_edge.runtime.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME
 from saliency_edge.runtime.errors import ArtifactError, InputError, UsageError
 from saliency_edge.runtime.fit import resize
 from saliency_edge.train import metrics
+from saliency_edge.train.datasets import read_dataset, read_photo
+from saliency_edge.train.datasets.sample import Dataset, Sample
 from saliency_edge.train.evaluate import (
     METRICS,
     MODEL,
@@ -35,8 +37,6 @@ from saliency_edge.train.evaluate import (
     truth_map,
 )
 from saliency_edge.train.evaluate_cli import app
-from saliency_edge.train.readers import read_dataset, read_photo
-from saliency_edge.train.samples import Dataset, Sample
 
 INPUT_HW = (24, 32)
 STIMULUS_HW = (48, 64)

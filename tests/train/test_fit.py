@@ -13,8 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from saliency_edge.runtime.errors import TrainingError
-from saliency_edge.train.augment import NO_AUGMENTATION
-from saliency_edge.train.batches import Geometry, Source, TrainingBatches, evaluation_batches
+from saliency_edge.train.batches import NO_AUGMENTATION, Geometry, Source, TrainingBatches, evaluation_batches
 from saliency_edge.train.checkpoint import load_checkpoint
 from saliency_edge.train.distributed import Process
 from saliency_edge.train.fit import BEST_FILE, FitConfig, ema_decay, fit, make_optimiser, set_learning_rate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from saliency_edge.train.fixation_map import fixation_counts, fixation_map, sigma_px_of
+from saliency_edge.train.datasets.sample import fixation_counts, fixation_map, sigma_px_of
 
 SIZE_HW = (90, 120)
 

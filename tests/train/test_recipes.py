@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from saliency_edge.train.datasets.read_sample import read_density, read_ground_truth
+from saliency_edge.train.datasets.sample import Fixations, Sample
 from saliency_edge.train.losses import parse_loss
-from saliency_edge.train.read_sample import read_density, read_ground_truth
 from saliency_edge.train.recipes import RECIPES, SOURCES, validation_sets
-from saliency_edge.train.samples import Fixations, Sample
 
 
 def test_no_source_holds_what_is_kept_apart(shared_data: Path) -> None:

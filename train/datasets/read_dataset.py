@@ -7,13 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...runtime.errors import InputError, UsageError
-from ..samples import Dataset
-from .cat2000 import find_cat2000, is_cat2000
-from .mit1003 import find_mit1003, is_mit1003
-from .osie import find_osie, is_osie
+from .layouts import (
+    find_cat2000,
+    find_mit1003,
+    find_osie,
+    find_plain,
+    find_salicon,
+    is_cat2000,
+    is_mit1003,
+    is_osie,
+    is_plain,
+    is_salicon,
+)
 from .pairing import Found, checked_samples, notes_of
-from .plain import find_plain, is_plain
-from .salicon import find_salicon, is_salicon
+from .sample import Dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

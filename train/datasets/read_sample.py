@@ -8,13 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.arrays import read_array
-from ..runtime.contract import Fit
-from ..runtime.errors import ArtifactError, InputError
-from ..runtime.fit import window_of
-from .fixation_map import fixation_counts, fixation_map
-from .readers import read_map, read_photo
-from .samples import Sample
+from ...runtime.arrays import read_array
+from ...runtime.contract import Fit
+from ...runtime.errors import ArtifactError, InputError
+from ...runtime.fit import window_of
+from .pairing import read_map, read_photo
+from .sample import Sample, fixation_counts, fixation_map
 
 # Sigma of the Gaussian for raw fixations, as a share of the photograph's longer side: less than a degree.
 SIGMA_OF_SIDE = 14 / 640

@@ -13,7 +13,7 @@ import pytest
 
 from dataset_files import PHOTO_HW, cells, fixations_of, names_of, save_map, save_mat, save_photo
 from saliency_edge.runtime.errors import BackendError, InputError, UsageError
-from saliency_edge.train.readers import read_dataset
+from saliency_edge.train.datasets import read_dataset
 
 
 def _salicon_json(root: Path, folder: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from dataset_files import PHOTO_HW, fixations_of, names_of, save_map, save_photo
 from saliency_edge.runtime.errors import InputError, UsageError
-from saliency_edge.train.readers import read_dataset, read_map, read_names, read_photo
+from saliency_edge.train.datasets import read_dataset, read_map, read_names, read_photo
 
 
 @pytest.fixture

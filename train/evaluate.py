@@ -30,7 +30,7 @@ from .datasets.read_sample import SIGMA_OF_SIDE
 from .datasets.sample import Dataset, Fixations, Sample, fixation_map
 
 Map = metrics.FloatMap
-Predictor = Callable[[Sample], Map]
+PredictMap = Callable[[Sample], Map]
 Progress = Callable[[Sequence[Sample], str], Iterable[Sample]]
 
 METRICS = ("CC", "KLDiv", "SIM", "NSS", "AUC-Judd", "AUC-Borji", "sAUC", "IG")
@@ -124,7 +124,7 @@ class _Truth:
     seed: int
 
 
-def predictor_of(engine: Model) -> Predictor:
+def predictor_of(engine: Model) -> PredictMap:
     """Give the function from a sample to the engine's map of it, fitted as at run time."""
 
     def predict(sample: Sample) -> Map:
@@ -139,7 +139,7 @@ def predictor_of(engine: Model) -> Predictor:
 
 
 def evaluate(
-    predict: Predictor, dataset: Dataset, config: EvaluationConfig, progress: Progress
+    predict: PredictMap, dataset: Dataset, config: EvaluationConfig, progress: Progress
 ) -> Evaluation:
     """Score a model and its baselines on a dataset.
 

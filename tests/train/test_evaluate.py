@@ -31,7 +31,7 @@ from saliency_edge.train.evaluate import (
     PRIOR,
     Evaluation,
     EvaluationConfig,
-    Predictor,
+    PredictMap,
     evaluate,
     predictor_of,
     truth_map,
@@ -267,7 +267,7 @@ def test_command_says_what_is_amiss(spots: Path, tmp_path: Path) -> None:
     assert isinstance(degrees.exception, UsageError)
 
 
-def _teachers(shared_data: Path) -> Predictor:
+def _teachers(shared_data: Path) -> PredictMap:
     """The mean of the four teachers, each a density; the minimum is taken off the resized mean."""
     files = sorted((shared_data / "teachers" / "glimpse").glob("*.onnx"))
     options = onnxruntime.SessionOptions()
@@ -288,7 +288,7 @@ def _teachers(shared_data: Path) -> Predictor:
     return predict
 
 
-def _means(predict: Predictor, dataset: Dataset, sigma_px: float | None = None) -> dict[str, float]:
+def _means(predict: PredictMap, dataset: Dataset, sigma_px: float | None = None) -> dict[str, float]:
     evaluation = evaluate(predict, dataset, EvaluationConfig(sigma_px=sigma_px), _quietly)
     return {name: estimate.mean for name, estimate in evaluation.estimates(MODEL).items()}
 

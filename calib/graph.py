@@ -58,12 +58,19 @@ def observed_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
     Raises:
         ContractError: there are none.
     """
+    from onnx import TensorProto
+
+    floats = {
+        value.name
+        for value in (*model.graph.value_info, *model.graph.input)
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT
+    }
     names: dict[str, None] = {}
     for node in model.graph.node:
         if node.op_type == "Conv":
             names[node.input[0]] = None
-        elif node.op_type == "Concat":
-            names.update(dict.fromkeys(node.input))
+        elif node.op_type == "Concat":  # others join constants, or the sizes of a tensor
+            names.update(dict.fromkeys(name for name in node.input if name in floats))
     if not names:
         raise ContractError("the graph holds no Conv and no Concat: there is nothing to calibrate")
     return tuple(names)
@@ -115,22 +122,35 @@ def size_hw_of_model(model: onnx.ModelProto) -> tuple[int, int]:
     raise ContractError(f"the graph has no input {INPUT_NAME} (N, H, W, 3). Make it with saliency-export")
 
 
-def _read_model(file: Path, path: Path) -> CalibratedModel:
+def read_onnx(file: Path, path: Path, remedy: str) -> onnx.ModelProto:
+    """Read an ONNX file with its weights, those in other files too.
+
+    Args:
+        file: where it lies.
+        path: what the user calls it.
+        remedy: ends the message about a damaged one.
+
+    Raises:
+        ArtifactError: it cannot be read.
+        BackendError: onnx is not installed.
+    """
     try:
         import onnx
     except ImportError as error:
         raise BackendError("onnx is not installed. Add it: pip install 'saliency-edge[calib]'") from error
     try:
-        graph = onnx.load(file)
+        return onnx.load(file)
     except Exception as error:  # protobuf's DecodeError, which onnx does not name
         if re.search("external data|should be stored in", str(error), re.IGNORECASE):
             raise ArtifactError(
                 f"{path} keeps weights in another file, which cannot be read ({reason_of(error)}). "
                 "Put that file beside it, or save the model as one file"
             ) from error
-        raise ArtifactError(
-            f"{path} is damaged or no ONNX model. Make it again: saliency-export --fp32"
-        ) from error
+        raise ArtifactError(f"{path} is damaged or no ONNX model. {remedy}") from error
+
+
+def _read_model(file: Path, path: Path) -> CalibratedModel:
+    graph = read_onnx(file, path, "Make it again: saliency-export --fp32")
     metadata = {entry.key: entry.value for entry in graph.metadata_props}
     contract = Contract.from_metadata(metadata, str(path))
     if contract.precision != "fp32":

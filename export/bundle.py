@@ -28,7 +28,7 @@ from .temporal import TemporalParity
 if TYPE_CHECKING:
     import onnx
 
-    from ..train.checkpoint import Checkpoint
+    from .to_onnx import Original
 
 GOLDEN_NAME = "golden.npz"
 ENGINES_NAME = "engines"
@@ -131,7 +131,7 @@ def write_golden(folder: Path, frames: FrameSet, maps: NDArray[np.float32]) -> N
 
 
 def write_manifest(
-    folder: Path, contract: Contract, checkpoint: Checkpoint, measured: Measured
+    folder: Path, contract: Contract, original: Original, measured: Measured
 ) -> dict[str, Any]:
     """Write the manifest over the files that are there, and give it.
 
@@ -151,10 +151,11 @@ def write_manifest(
         **shared,
         "models": models,
         "golden": file_entry(folder / GOLDEN_NAME),
+        "reference": original.label,
         "lineage": {
             "weights_sha256": contract.weights_sha256,
             **_ranges_lineage(folder),
-            "record": checkpoint.record,
+            "record": original.record,
         },
         "range_scan": _scan_json(measured),
         "parity": {parity.label: parity.to_json() for parity in measured.parities},

@@ -25,6 +25,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from .export_checkpoint import ExportPlan
+    from .foreign import ForeignFormat, OutputKind
     from .int8.options import Int8Options
     from .tensorrt.build import EnginePlan, Say
 
@@ -58,6 +59,41 @@ def export(
         bool,
         typer.Option("--check", help="Hold BUNDLE's models against PyTorch's maps in all that runs ONNX."),
     ] = False,
+    onnx: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="An ONNX file of another project, in the place of weights; needs --input and --output-is.",
+            show_default=False,
+        ),
+    ] = None,
+    input_format: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="FORMAT",
+            help="What that file takes: order of the channels, range of the pixels, their mean and std after "
+            "scaling to it, layout, fit; such as 'rgb, 0..1, mean=0.485,0.456,0.406, std=0.229,0.224,0.225, "
+            "nchw, stretch'.",
+            show_default=False,
+        ),
+    ] = None,
+    output_is: Annotated[
+        Literal["density", "logits", "log-density", "saliency"] | None,
+        typer.Option(
+            help="What that file gives: a density (not negative, any scale), logits of a sigmoid, "
+            "the logarithm of a density, or saliency from 0 to 1.",
+            show_default=False,
+        ),
+    ] = None,
+    output_name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which of that file's outputs; without it, the only one that is a map.",
+            show_default=False,
+        ),
+    ] = None,
     network: Annotated[
         str | None,
         typer.Option(
@@ -188,7 +224,9 @@ def export(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
 ) -> None:
-    """Export weights to a bundle: ONNX models that agree with PyTorch, and TensorRT engines of them."""
+    """Export weights, or a foreign ONNX file, to a bundle: ONNX models that agree with the original, and
+    TensorRT engines of them.
+    """
     from ..runtime.backends.tensorrt.receipt import BuildOptions
     from .tensorrt.build import EnginePlan, build_bundle
 
@@ -210,18 +248,24 @@ def export(
     for_int8 = {"calib": calib, "ranges": ranges, **gate, "search-budget": search_budget}
     if bundle is not None:
         given = {"network": network, "weights": weights, "output": output, "size": size, "batch": batch}
+        given |= {"onnx": onnx, "input": input_format, "output-is": output_is, "output-name": output_name}
         refuse_given({**given, "opset": opset, **for_int8}, MODELS_ARE_MADE)
         document = build_bundle(bundle, precisions, engines, say)
     else:
         if not int8:
             refuse_given(for_int8, "is for int8: give --int8 too")
+        if onnx is not None:
+            refuse_given(
+                {"network": network, "weights": weights}, "is for a checkpoint: leave it out, or --onnx"
+            )
         plan = _plan(
-            weights=weights,
+            weights=weights if onnx is None else onnx,
+            foreign=_foreign_format(onnx, input_format, output_is, output_name),
             network=network,
             output=output,
             size_hw=parse_size(size) if size else None,
             precisions=precisions,
-            batch=parse_batch(batch) if batch else (1, 1),
+            batch=parse_batch(batch) if batch else None,
             opset=DEFAULT_OPSET if opset is None else check_opset(opset),
             engines=engines,
             int8=int8_options(calib, ranges, min_cc, max_kld, max_peak_shift, search_budget),
@@ -231,14 +275,38 @@ def export(
         echo(dumps(document, indent=2))
 
 
+def _foreign_format(
+    onnx: Path | None, input_format: str | None, output_is: OutputKind | None, output_name: str | None
+) -> ForeignFormat | None:
+    """Read how a foreign ONNX file is meant; None for a checkpoint.
+
+    Raises:
+        UsageError: the options do not go together.
+    """
+    if onnx is None:
+        given = {"input": input_format, "output-is": output_is, "output-name": output_name}
+        refuse_given(given, "is for a foreign ONNX file: give --onnx FILE too")
+        return None
+    from .foreign import INPUT_EXAMPLE, ForeignFormat, InputFormat
+
+    if input_format is None:
+        raise UsageError(f"--onnx {onnx} needs --input, what the file takes; {INPUT_EXAMPLE}")
+    if output_is is None:
+        raise UsageError(
+            f"--onnx {onnx} needs --output-is: density, logits, log-density or saliency (0 to 1)"
+        )
+    return ForeignFormat(input=InputFormat.parse(input_format), output=output_is, output_name=output_name)
+
+
 def _plan(
     *,
     weights: Path | None,
+    foreign: ForeignFormat | None,
     network: str | None,
     output: Path | None,
     size_hw: tuple[int, int] | None,
     precisions: tuple[Precision, ...],
-    batch: tuple[int, int],
+    batch: tuple[int, int] | None,
     opset: int,
     engines: EnginePlan,
     int8: Int8Options,
@@ -252,6 +320,7 @@ def _plan(
         weights = shipped_weights(network)
     return ExportPlan(
         weights=weights,
+        foreign=foreign,
         network=network,
         size_hw=size_hw,
         output=output,

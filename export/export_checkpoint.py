@@ -1,4 +1,4 @@
-"""The way from a checkpoint to a bundle, step by step, in a folder that appears when it is whole."""
+"""The way from a checkpoint or a foreign ONNX file to a bundle, in a folder that appears when it is whole."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from .bundle import (
     write_model,
 )
 from .frames import FrameSet, fitted
+from .int8.layers import float_operators
 from .int8.options import Int8Options
 from .options import DEFAULT_OPSET
 from .ort_session import ort_maps
-from .parity import Parity, compare, reference_maps
+from .parity import Parity, compare
 from .range_scan import RangeScan, scan_ranges
 from .report.page import Material, report_bundle
 from .rivals import rival_bundles
@@ -35,12 +36,12 @@ from .speed import Speed, measure_speed
 from .summary import INT8_REMEDY, contract_line, files_line, gate_lines, parity_lines, range_line
 from .tensorrt.build import EnginePlan, Say, build_all, check_plan, why_none
 from .to_fp16 import fp16_from_fp32, kept_fp32
-from .to_onnx import contract_of, onnx_from_checkpoint
+from .to_onnx import CheckpointOriginal, Original, opset_of
 
 if TYPE_CHECKING:
     import onnx
 
-    from ..train.checkpoint import Checkpoint
+    from .foreign import ForeignFormat
     from .int8.step import Int8Step
     from .tensorrt.build import EngineReport
 
@@ -52,15 +53,16 @@ class ExportPlan:
     """What is to be exported.
 
     Attributes:
-        weights: the checkpoint.
+        weights: the checkpoint, or the foreign ONNX file.
         network: take it as this network; None for its own.
         size_hw: take it at this size, in pixels; None for its own.
         output: the bundle's folder; None for one named for the network, in the current folder.
         precisions: asked for; the fp32 graph is made in any case.
-        batch: smallest and largest number of frames in a batch.
+        batch: smallest and largest number of frames in a batch; None for the original's own.
         opset: of ONNX's own operators.
         engines: that are built of the precisions asked for.
         int8: how int8 is made, where it is asked for.
+        foreign: how a foreign ONNX file is read; None for a checkpoint.
     """
 
     weights: Path
@@ -68,10 +70,11 @@ class ExportPlan:
     size_hw: tuple[int, int] | None
     output: Path | None
     precisions: tuple[Precision, ...]
-    batch: tuple[int, int]
+    batch: tuple[int, int] | None
     opset: int
     engines: EnginePlan
     int8: Int8Options = field(default_factory=Int8Options)
+    foreign: ForeignFormat | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,16 +99,17 @@ class Exported:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Measuring:
-    """What graphs are measured with: frames, and what PyTorch makes of some of them."""
+    """What graphs are measured with: frames, and what the original makes of some of them."""
 
     scanned: FrameSet
     compared: FrameSet
     references: NDArray[np.float32]
+    reference: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Graphs:
-    """What was made of a checkpoint.
+    """What was made of the original.
 
     Attributes:
         contract: of the fp32 graph.
@@ -121,7 +125,7 @@ class _Graphs:
 
 
 def export_checkpoint(plan: ExportPlan, say: Say) -> Exported:
-    """Export a checkpoint to a bundle that has proved itself equal to PyTorch.
+    """Export a checkpoint, or a foreign ONNX file, to a bundle that has proved itself equal to it.
 
     Args:
         plan: what to export.
@@ -131,15 +135,13 @@ def export_checkpoint(plan: ExportPlan, say: Say) -> Exported:
         SaliencyError: an option, the weights or the output cannot be, a graph leaves the tolerance, or an
             engine cannot be built. What was at the output before is still there.
     """
-    from ..train.checkpoint import load_checkpoint
-
-    checkpoint = load_checkpoint(plan.weights, network=plan.network, size_hw=plan.size_hw)
-    output = plan.output or Path(checkpoint.config.name)
+    original = _original(plan)
+    output = plan.output or Path(original.name)
     cache_file = _cache_file(output)
     check_outputs(output, cache_file if "int8" in plan.precisions else None, plan.weights, plan.int8)
     check_plan(plan.precisions, plan.engines)
     with atomic_folder(output, check_bundle_folder) as folder:
-        material, rivals = _fill(folder, checkpoint, plan, cache_file, say)
+        material, rivals = _fill(folder, original, plan, cache_file, say)
         manifest = material.manifest
         reports = build_all(folder, _made(plan.precisions, manifest), plan.engines, say)
         if not reports and plan.engines.flavour == "auto":
@@ -154,6 +156,18 @@ def export_checkpoint(plan: ExportPlan, say: Say) -> Exported:
     return Exported(bundle=output, manifest=manifest, engines=engines)
 
 
+def _original(plan: ExportPlan) -> Original:
+    """Load what is exported."""
+    if plan.foreign is not None:
+        from .foreign import ForeignOnnx
+
+        return ForeignOnnx.load(plan.weights, plan.foreign, plan.size_hw)
+    from ..train.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(plan.weights, network=plan.network, size_hw=plan.size_hw)
+    return CheckpointOriginal(path=plan.weights, checkpoint=checkpoint)
+
+
 def _speed(folder: Path, rivals: _Rivals, engines: EnginePlan, say: Say) -> Speed:
     """Time int8 beside fp16, and beside the other sets of the Pareto front."""
     with rival_bundles(folder, rivals, engines, say) as bundles:
@@ -163,28 +177,32 @@ def _speed(folder: Path, rivals: _Rivals, engines: EnginePlan, say: Say) -> Spee
 
 
 def _fill(
-    folder: Path, checkpoint: Checkpoint, plan: ExportPlan, cache_file: Path, say: Say
+    folder: Path, original: Original, plan: ExportPlan, cache_file: Path, say: Say
 ) -> tuple[Material, _Rivals]:
     """Make the graphs, measure them, and write the bundle's files.
 
     Returns:
         What the report is made from, and the int8 graphs beside the one that the bundle got.
     """
-    contract = contract_of(checkpoint, plan.batch)
-    say(contract_line(contract, plan.weights, plan.opset))
-    fp32 = onnx_from_checkpoint(checkpoint, plan.batch, plan.opset)
-    measuring = _measuring(checkpoint)
+    batch = plan.batch or original.own_batch
+    contract = original.contract(batch)
+    fp32 = original.graph(batch, plan.opset)
+    say(contract_line(contract, plan.weights, opset_of(fp32)))
+    measuring = _measuring(original)
     scan = scan_ranges(fp32, contract, measuring.scanned.pixels)
     say(range_line(scan))
     graphs = _graphs(contract, fp32, scan, plan.precisions)
-    int8 = _int8(checkpoint, graphs, plan, cache_file) if "int8" in plan.precisions else None
+    int8 = _int8(original, graphs, plan, cache_file) if "int8" in plan.precisions else None
     if int8 is not None:
         int8.ranges.save(folder / RANGES_NAME)
         graphs = _with_int8(graphs, int8)
     parities = _parities(graphs, measuring)
     result, temporal = (int8.search.result, int8.search.temporal) if int8 else (None, None)
-    for line in (*parity_lines(parities), *(gate_lines(result) if result else ())):
+    for line in (*parity_lines(parities), *(gate_lines(result, original.label) if result else ())):
         say(line)
+    if result is not None and (others := float_operators(fp32)):
+        counted = ", ".join(f"{count} {kind}" for kind, count in others.items())
+        say(f"  and left in float, as int8 is for convolutions: {counted}")
     if temporal is not None:
         say(temporal.sentence("int8"))
     for parity in parities:
@@ -195,7 +213,7 @@ def _fill(
     measured = Measured(
         scan=scan, kept_fp32=graphs.kept_fp32, parities=parities, int8=result, temporal=temporal
     )
-    manifest = write_manifest(folder, contract, checkpoint, measured)
+    manifest = write_manifest(folder, contract, original, measured)
     material = _report_material(manifest, measured, graphs, measuring, int8)
     return material, int8.search.rivals if int8 else {}
 
@@ -233,15 +251,15 @@ def _as_measured(graphs: _Graphs, int8: Int8Step | None) -> dict[Precision, onnx
     return found
 
 
-def _int8(checkpoint: Checkpoint, graphs: _Graphs, plan: ExportPlan, cache_file: Path) -> Int8Step:
+def _int8(original: Original, graphs: _Graphs, plan: ExportPlan, cache_file: Path) -> Int8Step:
     """Search an int8 graph; its body is fp16 where the opset has fp16 scales, else fp32."""
     from .int8.step import Int8Graphs, make_int8
 
     fp32 = graphs.models["fp32"]
     bodies = Int8Graphs(fp32=fp32, body=fp32, rounded=fp32)
-    if plan.opset >= DEFAULT_OPSET and graphs.rounded is not None:
+    if opset_of(fp32) >= DEFAULT_OPSET and graphs.rounded is not None:
         bodies = Int8Graphs(fp32=fp32, body=graphs.models["fp16"], rounded=graphs.rounded)
-    return make_int8(checkpoint, graphs.contract, bodies, plan.int8, cache_file)
+    return make_int8(original, graphs.contract, bodies, plan.int8, cache_file)
 
 
 def _with_int8(graphs: _Graphs, step: Int8Step) -> _Graphs:
@@ -260,15 +278,14 @@ def _made(asked: Sequence[Precision], manifest: Mapping[str, Any]) -> list[Preci
     return [precision for precision in asked if precision in made] or ["fp16"]
 
 
-def _measuring(checkpoint: Checkpoint) -> _Measuring:
+def _measuring(original: Original) -> _Measuring:
     """Take the shipped frames: all for the ranges, which is quick, every other one to compare."""
     from ..calib.frames import shipped_frames
 
-    config = checkpoint.config
-    scanned = fitted(shipped_frames(), config.size_hw, config.fit)
+    scanned = fitted(shipped_frames(), original.size_hw, original.fit)
     compared = scanned.every(2)
-    references = reference_maps(checkpoint, compared.pixels)
-    return _Measuring(scanned=scanned, compared=compared, references=references)
+    references = original.maps(compared.pixels)
+    return _Measuring(scanned=scanned, compared=compared, references=references, reference=original.label)
 
 
 def _graphs(
@@ -287,7 +304,7 @@ def _graphs(
 
 
 def _parities(graphs: _Graphs, measuring: _Measuring) -> list[Parity]:
-    """Hold every graph against PyTorch; fp16 also with its rounding written out."""
+    """Compare every graph with the original; fp16 also with its rounding written out."""
     found = [
         _parity(graphs.contract, precision, model, measuring) for precision, model in graphs.models.items()
     ]
@@ -306,4 +323,5 @@ def _parity(
 ) -> Parity:
     compared = measuring.compared
     maps = ort_maps(model, replace(contract, precision=precision), compared.pixels)
-    return compare(precision, compared.names, maps, measuring.references, rounded=rounded)
+    names, reference = compared.names, measuring.reference
+    return compare(precision, names, maps, measuring.references, rounded=rounded, reference=reference)

@@ -55,11 +55,13 @@ class Parity:
         precision: of the graph.
         frames: the agreement on each frame, by its name.
         rounded: whether it ran with its rounding written out, see `rounding.py`.
+        reference: what it was compared with.
     """
 
     precision: Precision
     frames: dict[str, Agreement]
     rounded: bool = False
+    reference: str = "PyTorch"
 
     @property
     def label(self) -> str:
@@ -94,7 +96,7 @@ class Parity:
             return
         name, frame = max(failing.items(), key=lambda item: item[1].max_abs)
         raise ParityError(
-            f"{self.label} differs from PyTorch on {len(failing)} of {len(self.frames)} frames, "
+            f"{self.label} differs from {self.reference} on {len(failing)} of {len(self.frames)} frames, "
             f"most on {name}: max abs {frame.max_abs:.2g} (at most {self.tolerance.max_abs:g}), "
             f"CC {frame.cc:.6f} (at least {self.tolerance.min_cc}). Nothing was written"
         )
@@ -137,6 +139,7 @@ def compare(
     references: NDArray[np.float32],
     *,
     rounded: bool = False,
+    reference: str = "PyTorch",
 ) -> Parity:
     """Compare maps frame by frame.
 
@@ -146,15 +149,16 @@ def compare(
         maps: (K, h, w), 0 to 1.
         references: (K, h, w), PyTorch's.
         rounded: whether `maps` are those of a graph with its rounding written out.
+        reference: what gave `references`.
 
     Raises:
         ParityError: a map holds NaN.
     """
-    parity = Parity(precision=precision, frames={}, rounded=rounded)
-    for name, found, reference in zip(names, maps, references, strict=True):
+    parity = Parity(precision=precision, frames={}, rounded=rounded, reference=reference)
+    for name, found, expected in zip(names, maps, references, strict=True):
         if not np.isfinite(found).all():
             raise ParityError(f"{parity.label} gives NaN on {name}. Nothing was written")
-        parity.frames[name] = agreement(found, reference)
+        parity.frames[name] = agreement(found, expected)
     return parity
 
 

@@ -47,19 +47,18 @@ def range_line(scan: RangeScan) -> str:
 
 def parity_lines(parities: Sequence[Parity]) -> list[str]:
     """Lay out the worst of each graph as a table."""
-    title = f"parity with PyTorch in ONNX Runtime, worst of {len(parities[0].frames)} frames"
+    title = f"parity with {parities[0].reference} in ONNX Runtime, worst of {len(parities[0].frames)} frames"
     rows = [_laid_out(row) for row in (_COLUMNS, *(_parity_row(parity) for parity in parities))]
     notes = [_ROUNDED_NOTE] if any(parity.rounded for parity in parities) else []
     return [title, *rows, *notes]
 
 
-def gate_lines(result: Int8Result) -> list[str]:
+def gate_lines(result: Int8Result, reference: str = "PyTorch") -> list[str]:
     """Say what int8 keeps on the gate's frames, and which layers stay float and why."""
     figures, limits = result.figures, result.limits
     verdict = "kept" if result.passed else "not kept: " + "; ".join(result.failures())
-    title = (
-        f"int8 gate against PyTorch on {len(result.parity.frames)} frames that did not calibrate: {verdict}"
-    )
+    count = len(result.parity.frames)
+    title = f"int8 gate against {reference} on {count} frames that did not calibrate: {verdict}"
     rows = (_GATE_COLUMNS, _gate_row("int8", figures), _gate_row("allowed", limits))
     kept = [f"    {node}: {reason}" for node, reason in result.kept().items()]
     share = f"  {result.int8_macs_share:.2%} of the multiplications in int8"

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def kept_fp32(model: onnx.ModelProto, scan: RangeScan) -> dict[str, str]:
     """Choose the nodes that stay fp32.
 
-    These are the scaling of the input, where a mean of 103.939 leaves no exact half; all that computes a map
-    of one channel up to the output, where an exp would turn half's rounding of a large value into an error of
-    the map; and what the range scan saw come near fp16's limit.
+    These are operators that have no half; the scaling of the input, where a mean of 103.939 leaves no exact
+    half; all that computes a map of one channel up to the output, where an exp would turn half's rounding of
+    a large value into an error of the map; and what the range scan saw come near fp16's limit.
 
     Args:
         model: the fp32 graph.
@@ -42,7 +42,9 @@ def kept_fp32(model: onnx.ModelProto, scan: RangeScan) -> dict[str, str]:
         name = node.name or ""
         tensors = [value.name for value in (*node.inputs, *node.outputs) if value is not None]
         near = [tensor for tensor in tensors if tensor in scan.near()]
-        if name.startswith("input."):
+        if not _gives_half(node):
+            kept[name] = f"{node.op_type} has no half"
+        elif name.startswith("input."):
             kept[name] = "scales the input"
         elif name.startswith("output.") or _has_one_channel(node.outputs[0]):
             kept[name] = "computes the map"
@@ -114,6 +116,32 @@ def _halve_weights(value: ir.Value, kept: Collection[str]) -> None:
         )
     value.const_value = onnx_ir.Tensor(weights.astype(np.float16), name=value.name)
     value.dtype = onnx_ir.DataType.FLOAT16
+
+
+def _gives_half(node: ir.Node) -> bool:
+    """Whether all float outputs may be half by the operator's schema; operators of other domains have none.
+
+    Raises:
+        ArtifactError: the node holds a graph of its own, whose tensors would have to be typed with it.
+    """
+    import onnx
+    import onnx_ir
+
+    graphs = (onnx_ir.AttributeType.GRAPH, onnx_ir.AttributeType.GRAPHS)
+    if any(attribute.type in graphs for attribute in node.attributes.values()):
+        raise ArtifactError(
+            f"{node.name} is control flow ({node.op_type}), which has no fp16 here. Give --fp32 alone"
+        )
+    version = node.version or onnx.defs.onnx_opset_version()
+    try:
+        schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+    except onnx.defs.SchemaError:
+        return False
+    return all(
+        "tensor(float16)" in schema.outputs[min(place, len(schema.outputs) - 1)].types
+        for place, value in enumerate(node.outputs)
+        if value.dtype == onnx_ir.DataType.FLOAT
+    )
 
 
 def _takes_half(node: ir.Node, position: int) -> bool:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..runtime.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, Contract
+import numpy as np
+from numpy.typing import NDArray
+
+from ..runtime.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, Contract, Fit
 from ..runtime.errors import ArtifactError, BackendError
 from .options import DEFAULT_OPSET, check_opset
+from .parity import reference_maps
 from .tidy_graph import tidy
 
 if TYPE_CHECKING:
@@ -15,6 +22,102 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ..train.checkpoint import Checkpoint
+
+
+class Original(Protocol):
+    """What is exported: it gives the fp32 graph, and the maps that every graph is compared with."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    @property
+    def name(self) -> str:
+        """Name of the network."""
+
+    @property
+    def label(self) -> str:
+        """What computes the reference maps, in reports: `PyTorch`."""
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the frames, in pixels."""
+
+    @property
+    def fit(self) -> Fit:
+        """How frames are brought to that size."""
+
+    @property
+    def own_batch(self) -> tuple[int, int]:
+        """Smallest and largest batch where none is asked for."""
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What the manifest says of its origin, JSON values."""
+
+    def contract(self, batch: tuple[int, int]) -> Contract:
+        """Contract of the fp32 graph."""
+
+    def graph(self, batch: tuple[int, int], opset: int) -> onnx.ModelProto:
+        """The fp32 graph, with its contract in `metadata_props`."""
+
+    def maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Maps, (K, h, w) in 0 to 1, of frames, (K, H, W, 3) BGR."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointOriginal:
+    """A checkpoint of this project's or a registered network; PyTorch computes the reference maps.
+
+    Attributes:
+        path: the file.
+        checkpoint: what it holds.
+    """
+
+    path: Path
+    checkpoint: Checkpoint
+
+    @property
+    def name(self) -> str:
+        """Name of the network."""
+        return self.checkpoint.config.name
+
+    @property
+    def label(self) -> str:
+        """What computes the reference maps."""
+        return "PyTorch"
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the frames, in pixels."""
+        return self.checkpoint.config.size_hw
+
+    @property
+    def fit(self) -> Fit:
+        """How frames are brought to that size."""
+        return self.checkpoint.config.fit
+
+    @property
+    def own_batch(self) -> tuple[int, int]:
+        """Smallest and largest batch where none is asked for."""
+        return (1, 1)
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What is known of the training."""
+        return self.checkpoint.record
+
+    def contract(self, batch: tuple[int, int]) -> Contract:
+        """Contract of the fp32 graph."""
+        return contract_of(self.checkpoint, batch)
+
+    def graph(self, batch: tuple[int, int], opset: int) -> onnx.ModelProto:
+        """Export the fp32 graph, see `onnx_from_checkpoint`."""
+        return onnx_from_checkpoint(self.checkpoint, batch, opset)
+
+    def maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Compute the reference maps, see `reference_maps`."""
+        return reference_maps(self.checkpoint, pixels)
 
 
 def contract_of(checkpoint: Checkpoint, batch: tuple[int, int]) -> Contract:
@@ -65,6 +168,11 @@ def onnx_from_checkpoint(
     proto = onnx_ir.to_proto(model)
     check_model(proto)
     return proto
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Version of ONNX's own operators; 0 where a model names none."""
+    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
 def check_model(model: onnx.ModelProto) -> None:

@@ -63,7 +63,7 @@ class Link:
 
 
 def find_links(model: onnx.ModelProto) -> tuple[Link, ...]:
-    """Find the convolutions whose output other convolutions read, and nothing else.
+    """Find the convolutions whose output other convolutions, none of them grouped, read, and nothing else.
 
     Args:
         model: the fp32 graph; ReLU, MaxPool, a border of zeros and a Concat of channels may lie between them.
@@ -72,8 +72,8 @@ def find_links(model: onnx.ModelProto) -> tuple[Link, ...]:
 
     links = []
     for node in onnx_ir.from_proto(model).graph:
-        reads = _reads(node.outputs[0], 0) if node.op_type == "Conv" else []
-        if reads and all(reader.op_type == "Conv" for reader, _, _ in reads):
+        reads = _reads(node.outputs[0], 0) if _is_plain(node) else []
+        if reads and all(_reads_all_channels(reader) for reader, _, _ in reads):
             readers = tuple(
                 Reader(node=reader.name or "", tensor=tensor.name or "", first=first)
                 for reader, tensor, first in reads
@@ -138,6 +138,21 @@ def _reads(value: ir.Value, first: int) -> list[tuple[ir.Node, ir.Value, int]]:
         else:
             found.append((node, value, first))
     return found
+
+
+def _is_plain(node: ir.Node) -> bool:
+    """Whether it is a convolution of a plane whose weights and output size are known."""
+    if node.op_type != "Conv" or node.outputs[0].shape is None:
+        return False
+    constants = [value for value in node.inputs[1:] if value is not None]
+    return all(value.is_initializer() for value in constants) and len(sizes_of(node.outputs[0])) == 4
+
+
+def _reads_all_channels(node: ir.Node) -> bool:
+    """Whether it is a convolution of one group with weights of its own: a grouped one has other columns."""
+    group = node.attributes.get("group")
+    weight = node.inputs[1] if node.op_type == "Conv" else None
+    return weight is not None and weight.is_initializer() and (group is None or group.as_int() == 1)
 
 
 def _passes(node: ir.Node) -> bool:

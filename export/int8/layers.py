@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
+NOT_FLAT = "is no convolution of a plane with constant weights and known sizes"
 COMPUTES_MAP = "computes the map of one channel: no speed to win, and the output would magnify its rounding"
 # TensorRT moves a Quantize node over these, so what they read and what they give has one scale.
 _PASSING_OPS = frozenset({"MaxPool", "Relu", "Concat", "Pad"})
+_FLOAT_OPS = ("ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +48,18 @@ def conv_layers(model: onnx.ModelProto) -> tuple[ConvLayer, ...]:
 
 
 def total_macs(model: onnx.ModelProto) -> int:
-    """Count the multiplications of a frame, those of transposed convolutions included."""
+    """Count the multiplications of a frame, those of transposed convolutions and of matrices included."""
     import onnx_ir
 
-    graph = onnx_ir.from_proto(model).graph
-    return sum(_macs(node) for node in graph if node.op_type in ("Conv", "ConvTranspose"))
+    return sum(_macs(node) for node in onnx_ir.from_proto(model).graph)
+
+
+def float_operators(model: onnx.ModelProto) -> dict[str, int]:
+    """Count the operators with multiplications of their own that int8 leaves in float, by their kind."""
+    import onnx_ir
+
+    kinds = [node.op_type for node in onnx_ir.from_proto(model).graph]
+    return {kind: kinds.count(kind) for kind in _FLOAT_OPS if kind in kinds}
 
 
 def shared_scales(model: onnx.ModelProto, tensors: Collection[str]) -> dict[str, tuple[str, ...]]:
@@ -81,20 +90,47 @@ def shared_thresholds(
 
 def _layer(node: ir.Node) -> ConvLayer:
     inputs = [value.name or "" for value in node.inputs if value is not None]
+    refused = None if _is_flat(node) else NOT_FLAT
+    if refused is None and sizes_of(node.outputs[0])[1] == 1:
+        refused = COMPUTES_MAP
     return ConvLayer(
         node=node.name or "",
         tensor=inputs[0],
         weight=inputs[1],
         bias=inputs[2] if len(inputs) > 2 else None,
         macs=_macs(node),
-        refused=COMPUTES_MAP if sizes_of(node.outputs[0])[1] == 1 else None,
+        refused=refused,
+    )
+
+
+def _is_flat(node: ir.Node) -> bool:
+    """Whether a convolution goes over height and width, with known weights; foreign ones may not."""
+    constants = [value for value in node.inputs[1:] if value is not None]
+    tensors = (node.inputs[0], *constants, node.outputs[0])
+    if any(value is None or value.shape is None for value in tensors):
+        return False
+    padding = node.attributes.get("auto_pad")
+    is_explicit = padding is None or padding.as_string() in ("NOTSET", "VALID")
+    return (
+        is_explicit
+        and len(sizes_of(node.outputs[0])) == 4
+        and sizes_of(node.outputs[0])[1] > 0
+        and all(value.is_initializer() for value in constants)
     )
 
 
 def _macs(node: ir.Node) -> int:
-    """Multiply the cells of the output (of the input, where it is transposed) by each one's weights."""
-    cells = node.inputs[0] if node.op_type == "ConvTranspose" else node.outputs[0]
-    return prod(sizes_of(cells)[2:]) * prod(sizes_of(node.inputs[1]))
+    """Multiply the cells of the output (of the input, where it is transposed) by each one's weights; or 0."""
+    if node.op_type not in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
+        return 0
+    first, second = node.inputs[:2]
+    if any(value is None or value.shape is None for value in (first, second, node.outputs[0])):
+        return 0
+    if node.op_type in ("MatMul", "Gemm"):
+        inner = sizes_of(second)[0 if node.op_type == "Gemm" else -2 if len(sizes_of(second)) > 1 else -1]
+        return prod(sizes_of(node.outputs[0])[1:]) * inner
+    cells = first if node.op_type == "ConvTranspose" else node.outputs[0]
+    return prod(sizes_of(cells)[2:]) * prod(sizes_of(second))
 
 
 def sizes_of(value: ir.Value | None) -> list[int]:

@@ -20,7 +20,6 @@ from ...runtime.contract import Contract
 from ...runtime.errors import InputError, UsageError
 from ...runtime.progress import progress
 from ..frames import FrameSet
-from ..parity import reference_maps
 from .gate import Gate
 from .gate_frames import shipped_gate_frames, shipped_probes, unseen
 from .options import Int8Options
@@ -31,7 +30,7 @@ from .start import Int8Source
 if TYPE_CHECKING:
     import onnx
 
-    from ...train.checkpoint import Checkpoint
+    from ..to_onnx import Original
 
 MOST_FRAMES = 512
 """Of a user's frames, those that are chosen."""
@@ -79,7 +78,7 @@ class _Material:
 
 
 def make_int8(
-    checkpoint: Checkpoint,
+    original: Original,
     contract: Contract,
     graphs: Int8Graphs,
     options: Int8Options,
@@ -88,7 +87,7 @@ def make_int8(
     """Find an int8 graph that passes the gate.
 
     Args:
-        checkpoint: the network.
+        original: gives the reference maps.
         contract: of the fp32 graph.
         graphs: to start from.
         options: how.
@@ -105,7 +104,7 @@ def make_int8(
     gate = Gate(
         limits=options.limits,
         frames=judged,
-        references=reference_maps(checkpoint, judged.pixels),
+        references=original.maps(judged.pixels),
         contract=contract,
     )
     source = Int8Source(fp32=graphs.fp32, body=graphs.body, rounded=graphs.rounded, ranges=material.ranges)

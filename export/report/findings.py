@@ -141,8 +141,8 @@ class Findings:
         return {"ranges": dict(self.int8.ranges), "audit": audit_json(self.audit, self.ranges)}
 
     def _lineage(self) -> dict[str, Any]:
-        names = ("models", "golden", "lineage", "tools")
-        return {name: self.manifest[name] for name in names}
+        names = ("models", "golden", "lineage", "reference", "tools")
+        return {name: self.manifest[name] for name in names if name in self.manifest}
 
 
 def _agreement_json(found: NDArray[np.float32], reference: NDArray[np.float32]) -> dict[str, float]:
@@ -261,8 +261,8 @@ def _int8_sentence(int8: Int8Result, manifest: Mapping[str, Any]) -> str:
     found = int8.to_json()  # rounded once, as on the page's cards
     figures = found["figures"]
     return (
-        f"int8 passes the gate: {found['int8_macs_share']:.2%} of the MACs are in int8, and the "
-        f"maps correlate with PyTorch's fp32 maps at {figures['cc_mean']:.5f} on average and "
+        f"int8 passes the gate: {found['int8_macs_share']:.2%} of the MACs are in int8, and the maps "
+        f"correlate with the fp32 maps of {_reference(manifest)} at {figures['cc_mean']:.5f} on average and "
         f"{figures['cc_worst']:.5f} at worst, on {len(int8.parity.frames)} frames held out from "
         "calibration."
     )
@@ -271,9 +271,15 @@ def _int8_sentence(int8: Int8Result, manifest: Mapping[str, Any]) -> str:
 def _sentence_without_int8(manifest: Mapping[str, Any]) -> str:
     label, row = list(manifest["parity"].items())[-1]
     return (
-        f"{label.partition('_')[0]} agrees with PyTorch's fp32 maps on all {len(row['frames'])} frames: "
+        f"{label.partition('_')[0]} agrees with the fp32 maps of {_reference(manifest)} on all "
+        f"{len(row['frames'])} frames: "
         f"correlation {row['worst']['cc']:.7f} at worst, {row['tolerance']['min_cc']:g} allowed."
     )
+
+
+def _reference(manifest: Mapping[str, Any]) -> str:
+    """What the graphs were compared with."""
+    return str(manifest.get("reference", "PyTorch"))
 
 
 def _flicker_remark(temporal: TemporalParity | None) -> str | None:

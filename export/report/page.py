@@ -186,6 +186,7 @@ def page_of(report: Mapping[str, Any], images: PageImages) -> str:
         format=format,
         format_beside=format_beside,
         files=_files(report),
+        reference=report["lineage"].get("reference", "PyTorch"),
     )
 
 

@@ -20,7 +20,7 @@ from saliency_edge.runtime.errors import ArtifactError, ContractError
 from saliency_edge.train.checkpoint import load_checkpoint, shipped_weights
 
 Frames = list[np.ndarray]
-SHIPPED = ("deep_half", "mlnet", "mlnet_small")
+SHIPPED = ("deep_half", "mlnet", "mlnet_small", "lite2")
 
 
 @pytest.fixture

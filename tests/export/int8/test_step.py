@@ -14,6 +14,7 @@ from saliency_edge.export.int8.gate_frames import shipped_gate_frames, shipped_p
 from saliency_edge.export.int8.options import Int8Options, SearchBudget
 from saliency_edge.export.int8.results import GateLimits
 from saliency_edge.export.int8.step import Int8Graphs, Int8Step, make_int8
+from saliency_edge.export.to_onnx import CheckpointOriginal
 from saliency_edge.runtime.errors import ContractError, InputError
 from seeded_networks import seeded_checkpoint
 from toy_models import noise
@@ -26,8 +27,8 @@ def make(folder: Path, *, seed: int = 0, calib: Path | None = None, ranges: Path
     source = start.source
     options = Int8Options(limits=OPEN, budget=SearchBudget(frames=1, sets=1), calib=calib, ranges=ranges)
     graphs = Int8Graphs(fp32=source.fp32, body=source.body, rounded=source.rounded)
-    checkpoint = seeded_checkpoint("deep_half", seed)
-    return make_int8(checkpoint, start.contract, graphs, options, folder / "search.json")
+    original = CheckpointOriginal(path=folder, checkpoint=seeded_checkpoint("deep_half", seed))
+    return make_int8(original, start.contract, graphs, options, folder / "search.json")
 
 
 def save_frames(folder: Path, count: int, *, black: bool = False) -> Path:

@@ -81,7 +81,7 @@ def test_flicker_is_said_in_the_verdict() -> None:
 def test_an_fp16_verdict_names_its_tolerance() -> None:
     verdict = findings_of(int8=False).to_json()["verdict"]
 
-    assert verdict["sentence"].startswith("fp16 agrees with PyTorch's fp32 maps on all 3 frames")
+    assert verdict["sentence"].startswith("fp16 agrees with the fp32 maps of PyTorch on all 3 frames")
     assert verdict["sentence"].endswith("0.9999 allowed.")
     assert verdict["remark"] is None
 

@@ -111,5 +111,5 @@ def test_fp32_alone_gets_a_report_too(material: Material, tmp_path: Path) -> Non
 
     assert report["precisions"] == ["fp32"]
     assert report["layers"] == []
-    assert report["verdict"]["sentence"].startswith("fp32 agrees with PyTorch's fp32 maps")
+    assert report["verdict"]["sentence"].startswith("fp32 agrees with the fp32 maps of PyTorch")
     assert [frame["agreement"]["fp32"]["cc"] for frame in report["frames"]] == pytest.approx([1.0] * 4)

@@ -89,7 +89,8 @@ def test_report_is_of_this_bundle(exported: Path) -> None:
     manifest = manifest_of(exported)
     report = json.loads((exported / "report.json").read_text(encoding="utf-8"))
 
-    assert report["lineage"] == {name: manifest[name] for name in ("models", "golden", "lineage", "tools")}
+    names = ("models", "golden", "lineage", "reference", "tools")
+    assert report["lineage"] == {name: manifest[name] for name in names}
     assert report["parity"] == manifest["parity"]
     assert {frame["name"] for frame in report["frames"]} <= set(manifest["parity"]["fp16"]["frames"])
     assert "fp16 agrees with PyTorch" in (exported / "report.html").read_text(encoding="utf-8")

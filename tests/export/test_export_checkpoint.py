@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose
 from onnx import numpy_helper
 
 from saliency_edge.export import export_checkpoint as module
+from saliency_edge.export import to_onnx
 from saliency_edge.export.export_checkpoint import ExportPlan, export_checkpoint
 from saliency_edge.export.tensorrt.build import EnginePlan
 from saliency_edge.export.tensorrt.library import Flavour
@@ -93,7 +94,8 @@ def test_report_is_of_this_bundle(exported: Path) -> None:
     assert report["lineage"] == {name: manifest[name] for name in names}
     assert report["parity"] == manifest["parity"]
     assert {frame["name"] for frame in report["frames"]} <= set(manifest["parity"]["fp16"]["frames"])
-    assert "fp16 agrees with PyTorch" in (exported / "report.html").read_text(encoding="utf-8")
+    page = (exported / "report.html").read_text(encoding="utf-8")
+    assert "fp16 agrees with the fp32 maps of PyTorch" in page
 
 
 def test_manifest_tells_contract_and_lineage(exported: Path, weights: Path) -> None:
@@ -149,6 +151,7 @@ def test_a_new_bundle_replaces_the_old_one_and_its_engines(weights: Path, tmp_pa
     (output / "engines").mkdir(parents=True)
     (output / "engines" / "orin-tensorrt10.3-fp16.engine").write_bytes(b"of another graph")
     (output / "manifest.json").write_text("{}", encoding="utf-8")
+    (output / "golden.npz").write_bytes(b"of another graph")
 
     export_checkpoint(replace(plan_of(weights, output), precisions=("fp32",)), say_nothing)
 
@@ -171,7 +174,7 @@ def test_out_of_tolerance_leaves_no_bundle_and_the_old_one(
         tensor.raw_data = values.tobytes()
         return model
 
-    monkeypatch.setattr(module, "onnx_from_checkpoint", faulty)
+    monkeypatch.setattr(to_onnx, "onnx_from_checkpoint", faulty)
     output = tmp_path / "bundle"
     said: list[str] = []
     with pytest.raises(ParityError, match="fp32 differs from PyTorch on 6 of 6 frames"):

@@ -46,18 +46,20 @@ def export(
         ),
     ] = None,
     fp16: Annotated[
-        bool, typer.Option("--fp16", help="Make the fp16 model beside the fp32 one; so it is by default.")
+        bool, typer.Option("--fp16", help="Make the fp16 model beside the fp32 one; the default.")
     ] = False,
     fp32: Annotated[
         bool, typer.Option("--fp32", help="Make the fp32 model alone; with --fp16, engines of both.")
     ] = False,
     int8: Annotated[
         bool,
-        typer.Option("--int8", help="Make the int8 model too, if its maps keep the gate against PyTorch."),
+        typer.Option("--int8", help="Make the int8 model too, if its maps pass the gate against PyTorch."),
     ] = False,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Hold BUNDLE's models against PyTorch's maps in all that runs ONNX."),
+        typer.Option(
+            "--check", help="Compare BUNDLE's models with PyTorch's maps in every ONNX runtime installed."
+        ),
     ] = False,
     onnx: Annotated[
         Path | None,
@@ -106,7 +108,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A .safetensors checkpoint; without it, the shipped weights.",
+            help="A .safetensors checkpoint (default: the shipped weights).",
             show_default=False,
         ),
     ] = None,
@@ -114,29 +116,31 @@ def export(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="The bundle's folder; without it, ./ and the network's name.",
+            help="Folder of the bundle (default: ./ and the network's name).",
             show_default=False,
         ),
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(metavar="HxW", help="Of the frames; without it, the network's own.", show_default=False),
+        typer.Option(metavar="HxW", help="Input size (default: the network's own).", show_default=False),
     ] = None,
     batch: Annotated[
         str | None,
         typer.Option(
-            metavar="N", help="Frames at once: 1, 4, ... or 1-8; without it, 1.", show_default=False
+            metavar="N",
+            help="Batch size: fixed, such as 4, or a range, such as 1-8 (default: 1).",
+            show_default=False,
         ),
     ] = None,
     opset: Annotated[
-        int | None, typer.Option(help=f"Of ONNX, 18 to 23; without it, {DEFAULT_OPSET}.", show_default=False)
+        int | None, typer.Option(help=f"ONNX opset, 18 to 23 (default: {DEFAULT_OPSET}).", show_default=False)
     ] = None,
     calib: Annotated[
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Images, clips or folders of them for int8: some calibrate, others are the gate's; "
-            "without it, ranges and frames that ship.",
+            help="Images, clips or folders of them for int8: some calibrate, others are the gate's "
+            "(default: the ranges and frames that ship).",
             show_default=False,
         ),
     ] = None,
@@ -152,7 +156,7 @@ def export(
         str | None,
         typer.Option(
             metavar="MEAN,WORST",
-            help="Gate: least correlation with PyTorch's maps; without it, 0.998,0.99.",
+            help="Gate: minimum correlation with PyTorch's maps (default: 0.998,0.99).",
             show_default=False,
         ),
     ] = None,
@@ -160,7 +164,7 @@ def export(
         str | None,
         typer.Option(
             metavar="MEAN,WORST",
-            help="Gate: largest Kullback-Leibler divergence; without it, 0.002,0.01.",
+            help="Gate: maximum Kullback-Leibler divergence (default: 0.002,0.01).",
             show_default=False,
         ),
     ] = None,
@@ -169,7 +173,7 @@ def export(
         typer.Option(
             metavar="CELLS",
             min=0,
-            help="Gate: 95th percentile of the peak's movement; without it, 1.",
+            help="Gate: maximum 95th percentile of the peak shift (default: 1).",
             show_default=False,
         ),
     ] = None,
@@ -177,7 +181,7 @@ def export(
         str | None,
         typer.Option(
             metavar="FRAMES,SETS",
-            help="Frames that a layer is tried on, and sets of layers tried; without it, 4,24.",
+            help="Frames per layer probe, and layer sets evaluated (default: 4,24).",
             show_default=False,
         ),
     ] = None,
@@ -189,7 +193,7 @@ def export(
         str | None,
         typer.Option(
             metavar="sm86,...",
-            help="GPUs that TensorRT-RTX builds for ahead of time; without it, the one here, else all.",
+            help="GPUs that TensorRT-RTX builds for ahead of time (default: the one here, else all).",
             show_default=False,
         ),
     ] = None,
@@ -198,7 +202,7 @@ def export(
         typer.Option(
             metavar="MIB",
             min=1,
-            help="Memory that a layer of an engine may use besides its tensors; without it, all.",
+            help="Maximum workspace memory of a TensorRT layer (default: all).",
             show_default=False,
         ),
     ] = None,
@@ -208,7 +212,7 @@ def export(
             metavar="LEVEL",
             min=0,
             max=5,
-            help="How long TensorRT searches for fast kernels, 0 to 5; without it, as it sees fit.",
+            help="TensorRT builder optimization level, 0 to 5 (default: TensorRT's own).",
             show_default=False,
         ),
     ] = None,

@@ -51,10 +51,12 @@ def run(
         ),
     ] = None,
     view: Annotated[
-        Literal["overlay", "side-by-side"], typer.Option(help="How pictures show frame and map.")
+        Literal["overlay", "side-by-side"],
+        typer.Option(help="Layout of rendered frames: map blended over the frame, or beside it."),
     ] = "overlay",
     opacity: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Of the overlay where saliency is highest.")
+        float,
+        typer.Option(min=0.0, max=1.0, help="Maximum overlay opacity, reached where saliency is highest."),
     ] = 0.75,
     colormap: Annotated[
         str, typer.Option(help="An OpenCV colour map: inferno, turbo, viridis, jet, magma, hot, ...")
@@ -64,8 +66,8 @@ def run(
         typer.Option(
             min=0.1,
             max=1000.0,
-            help="Of that video; without it, the source's divided by --every. "
-            "A live one with fewer saves cores.",
+            help="Frame rate of the video and of --raw y4m (default: the source's, divided by --every). "
+            "A lower one saves CPU time on a live source.",
         ),
     ] = None,
     save_maps: Annotated[
@@ -73,27 +75,32 @@ def run(
     ] = None,
     maps_format: Annotated[
         Literal["png16", "npy"],
-        typer.Option(help="png16: frame's size, 0 to 65535. npy: float32 0 to 1, as the network gave it."),
+        typer.Option(
+            help="png16: 16-bit PNG at the frame's size. npy: float32, 0 to 1, at the network's map size."
+        ),
     ] = "png16",
     jsonl: Annotated[
         Path | None,
         typer.Option(
-            help="Write one line of JSON per result: time, age, peak, entropy, regions; - is stdout.",
+            help="Write one line of JSON per frame: time, age, peak, entropy, regions; - is stdout.",
             metavar="FILE",
         ),
     ] = None,
     raw: Annotated[
         Literal["bgr24", "y4m"] | None,
-        typer.Option(help="Write the pictures to stdout, uncompressed, for a pipe: bgr24 or y4m."),
+        typer.Option(
+            help="Write rendered frames to stdout, uncompressed, for another program: bgr24 or y4m."
+        ),
     ] = None,
     window: Annotated[
-        bool, typer.Option("--window", help="Show the pictures in a window; closing it ends the run.")
+        bool, typer.Option("--window", help="Show rendered frames in a window; closing it ends the run.")
     ] = False,
     web: Annotated[
         str | None,
         typer.Option(
             metavar="[HOST:]PORT",
-            help="Show the run in a browser at this port: 8080, or 0.0.0.0:8080 for other machines.",
+            help="Serve a live view for browsers at this port: 8080 for this machine alone, "
+            "0.0.0.0:8080 for others too.",
         ),
     ] = None,
     web_token: Annotated[
@@ -101,70 +108,81 @@ def run(
         typer.Option(
             metavar="TEXT",
             envvar="SALIENCY_WEB_TOKEN",
-            help="Ask browsers for this token; without it a new one where other machines can connect.",
+            help="Token that browsers must give (default: a random one where other machines can connect, "
+            "else none).",
         ),
     ] = None,
     compare: Annotated[
         Precision | None,
-        typer.Option(help="Second model of the bundle, shown beside the first in the web view on demand."),
+        typer.Option(
+            help="Precision of a second model of the bundle, to compare with the first in the web view."
+        ),
     ] = None,
     smooth: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Average maps over time with this time constant, such as 0.2s; off without it.",
+            help="Reduce flicker: time constant of an average over time, such as 0.2s (default: off).",
         ),
     ] = None,
     regions: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Find up to so many regions of interest: boxes in the pictures and in --jsonl."
+            min=1,
+            help="Maximum number of regions of interest, as boxes and in --jsonl (default: none).",
         ),
     ] = None,
     qp_map: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write QP offsets for an encoder, more bits where people look: .npy, or .filter for ffmpeg.",
+            help="Write per-block QP offsets for a video encoder, lower where saliency is high: .npy, or "
+            ".filter for ffmpeg.",
         ),
     ] = None,
     qp_strength: Annotated[
         float,
-        typer.Option(min=1.0, max=24.0, help="QP between where nobody looks and where most do, in --qp-map."),
+        typer.Option(min=1.0, max=24.0, help="QP difference between saliency 0 and saliency 1, in --qp-map."),
     ] = 10.0,
     policy: Annotated[
         str | None,
         typer.Option(
             metavar="newest|all|deadline=MS",
-            help="Which frames are computed when they come faster than the engine takes them; "
-            "without it, the newest of a live source and all of a file.",
+            help="Which frames are processed when they arrive faster than the model runs "
+            "(default: newest for a live source, all for a file).",
         ),
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Take one frame in so many.")] = 1,
+    every: Annotated[int, typer.Option(min=1, help="Process every Nth frame.")] = 1,
     max_frames: Annotated[
-        int | None, typer.Option(min=1, help="End after so many frames of each source.")
+        int | None, typer.Option(min=1, help="Maximum number of frames of each source (default: all).")
     ] = None,
     open_timeout: Annotated[
-        float, typer.Option(min=0.1, help="Longest wait for a live source's first frame, in seconds.")
+        float, typer.Option(min=0.1, help="Time-out for a live source's first frame, in seconds.")
     ] = 10.0,
     read_timeout: Annotated[
-        float, typer.Option(min=0.1, help="Without a frame for so many seconds, open the source again.")
+        float,
+        typer.Option(
+            min=0.1, help="Time-out for a live source's next frame, in seconds; the source is then reopened."
+        ),
     ] = 5.0,
     give_up: Annotated[
         float | None,
-        typer.Option(min=0.1, help="End when a source has been away for so many seconds; else never."),
+        typer.Option(
+            min=0.1,
+            help="End the run when a source has been lost for this many seconds (default: keep trying).",
+        ),
     ] = None,
     precision: Annotated[
         Precision | None,
         typer.Option(
-            help="Which model of a bundle (default: the fastest whose maps are PyTorch's on this machine)."
+            help="Precision of the bundle's model (default: the fastest that matches PyTorch here)."
         ),
     ] = None,
     backend: Annotated[
         str,
         typer.Option(
             metavar="auto|tensorrt|openvino|onnxruntime|pytorch",
-            help="What runs the model; auto takes the fastest whose maps are PyTorch's on this machine.",
+            help="Inference backend; auto selects the fastest that matches PyTorch on this machine.",
         ),
     ] = "auto",
     threads: Annotated[
@@ -174,30 +192,33 @@ def run(
         bool,
         typer.Option(
             "--strict",
-            help="Fail where what should run cannot: the TensorRT engine, or what --backend names. "
-            "Without it, the next best takes its place.",
+            help="Fail instead of falling back to another backend when the TensorRT engine, or what "
+            "--backend names, cannot run.",
         ),
     ] = False,
     rebuild: Annotated[
         bool,
         typer.Option(
-            "--rebuild", help="Build the bundle's engine anew where it is missing or does not fit here."
+            "--rebuild",
+            help="Rebuild the bundle's TensorRT engine if it is missing or was built for another machine.",
         ),
     ] = False,
     check: Annotated[
         bool,
         typer.Option(
             "--check",
-            help="Compare all that runs the bundle here with PyTorch's maps of its golden frames; "
-            "no SOURCE is needed.",
+            help="Check every backend that can run the bundle here against PyTorch's maps of its golden "
+            "frames, without a SOURCE.",
         ),
     ] = False,
     json: Annotated[
         Path | None,
-        typer.Option(help="Write what was done and what it cost as JSON; - is stdout.", metavar="FILE"),
+        typer.Option(
+            help="Write a summary with the time of each stage as JSON; - is stdout.", metavar="FILE"
+        ),
     ] = None,
 ) -> None:
-    """Compute saliency maps of videos, images or cameras, and show what people would look at."""
+    """Compute saliency maps of videos, images or cameras: where people would look."""
     from .backends.backend import LoadOptions
     from .options import check_threads
     from .outputs import stdout_or

@@ -23,7 +23,7 @@ EfficientNet = Annotated[
 Teachers = Annotated[
     list[Path] | None, typer.Option("--teacher", help="ONNX file of a teacher; give several for their mean.")
 ]
-Workers = Annotated[int, typer.Option(min=0, help="Processes that read ahead.")]
+Workers = Annotated[int, typer.Option(min=0, help="Data-loading worker processes.")]
 
 
 @app.command()
@@ -32,28 +32,55 @@ def fit(
     output: Output,
     network: Annotated[str, typer.Option(help=f"Network: {', '.join(network_names())}.")] = "deep_half",
     size: Annotated[str | None, typer.Option(help="Train at another size, HxW in pixels.")] = None,
-    layout: Annotated[str | None, typer.Option(help="The dataset's layout; found out if not given.")] = None,
-    split: Annotated[str | None, typer.Option(help="Part to learn from, such as train.")] = None,
-    validation_split: Annotated[str | None, typer.Option(help="Part to validate on, such as val.")] = None,
-    validation_share: Annotated[float, typer.Option(help="Share kept apart where there is none.")] = 0.1,
-    strict: Annotated[bool, typer.Option(help="Refuse a dataset with anything unpaired.")] = False,
+    layout: Annotated[
+        str | None,
+        typer.Option(help="Dataset layout: salicon, cat2000, mit1003, osie or plain (default: detected)."),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Training split, such as train (default: all).")] = None,
+    validation_split: Annotated[
+        str | None,
+        typer.Option(
+            help="Validation split, such as val (default: --validation-share of the training split)."
+        ),
+    ] = None,
+    validation_share: Annotated[
+        float, typer.Option(help="Share of images held out without --validation-split.")
+    ] = 0.1,
+    strict: Annotated[bool, typer.Option(help="Fail if an image or a map has no counterpart.")] = False,
     loss: Annotated[str, typer.Option(help="Weighted sum of kld, cc, nss, mse, mlnet.")] = "kld+0.2*cc",
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 4000,
-    batch: Annotated[int, typer.Option(min=1, help="Photographs a step, over all processes.")] = 8,
-    learning_rate: Annotated[float, typer.Option(help="At its highest.")] = 4e-4,
-    backbone_rate: Annotated[float, typer.Option(help="Factor on it for MLNet's VGG16; 0 freezes it.")] = 0.1,
-    frozen_blocks: Annotated[int, typer.Option(min=0, max=5, help="First blocks of VGG16 that stay.")] = 0,
-    optimiser: Annotated[Optimiser, typer.Option(help="sgd has Nesterov momentum 0.9.")] = "adamw",
-    schedule: Annotated[Schedule, typer.Option(help="Of the learning rate.")] = "cosine",
-    ema: Annotated[float, typer.Option(help="Decay of the weights' running mean; 0 for none.")] = 0.999,
-    amp: Annotated[bool, typer.Option(help="Compute in bfloat16 where that is safe.")] = True,
-    metric: Annotated[Metric, typer.Option(help="What chooses the best checkpoint.")] = "cc",
+    batch: Annotated[int, typer.Option(min=1, help="Batch size, summed over all processes.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 4e-4,
+    backbone_rate: Annotated[
+        float, typer.Option(help="Learning-rate factor of the backbone; 0 freezes it.")
+    ] = 0.1,
+    frozen_blocks: Annotated[
+        int, typer.Option(min=0, max=5, help="Number of first VGG16 blocks to freeze.")
+    ] = 0,
+    optimiser: Annotated[
+        Optimiser, typer.Option(help="Optimiser; sgd uses Nesterov momentum 0.9.")
+    ] = "adamw",
+    schedule: Annotated[Schedule, typer.Option(help="Learning-rate schedule.")] = "cosine",
+    ema: Annotated[
+        float, typer.Option(help="Decay of the exponential moving average of the weights; 0 for none.")
+    ] = 0.999,
+    amp: Annotated[bool, typer.Option(help="Mixed precision: bfloat16 where it is safe.")] = True,
+    metric: Annotated[
+        Metric, typer.Option(help="Validation metric that selects the best checkpoint.")
+    ] = "cc",
     validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 250,
-    patience: Annotated[int, typer.Option(min=0, help="Validations without progress; 0 never stops.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of order, augmentation, dropout and split.")] = 0,
-    photographs: Annotated[Path | None, typer.Option(help="Photographs to distil on.")] = None,
+    patience: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Early stopping after this many validations without improvement; 0 for never."
+        ),
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of order, augmentation, dropout and split.")] = 0,
+    photographs: Annotated[
+        Path | None, typer.Option(help="Folder of unlabelled images to distil on.")
+    ] = None,
     teacher: Teachers = None,
-    distilled: Annotated[int, typer.Option(min=0, help="How many of a batch are distilled ones.")] = 0,
+    distilled: Annotated[int, typer.Option(min=0, help="Number of distilled images in each batch.")] = 0,
     start: Checkpoint = None,
     vgg16: Vgg16 = None,
     workers: Workers = 0,

@@ -40,22 +40,29 @@ def evaluate_model(
         ),
     ],
     layout: Annotated[
-        str | None, typer.Option(help="salicon, cat2000, mit1003, osie or plain; found out by itself.")
+        str | None, typer.Option(help="salicon, cat2000, mit1003, osie or plain; default: detected.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Part of the dataset, such as val.")] = None,
-    names: Annotated[Path | None, typer.Option(help="Text file: take only these images, one a line.")] = None,
-    every: Annotated[int, typer.Option(min=1, help="Take only every so many-th image, by name.")] = 1,
+    names: Annotated[
+        Path | None, typer.Option(help="Text file with the names of the images to take, one a line.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Take every Nth image, by name.")] = 1,
     start: Annotated[int, typer.Option("--from", min=1, help="Image that --every begins with.")] = 1,
-    max_images: Annotated[int | None, typer.Option(min=1, help="Take only the first ones.")] = None,
+    max_images: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of images (default: all).")
+    ] = None,
     skip_first: Annotated[
         bool, typer.Option("--skip-first", help="Leave out each viewer's first fixation.")
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse a dataset with anything amiss.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail if an image or a map has no counterpart.")
+    ] = False,
     stretch: Annotated[
-        bool, typer.Option("--stretch", help="Photographs of another aspect than their maps are meant so.")
+        bool, typer.Option("--stretch", help="Accept images whose aspect ratio differs from their maps'.")
     ] = False,
     precision: Annotated[
-        Precision | None, typer.Option(help="Which model of a bundle; without it fp16 where there is one.")
+        Precision | None,
+        typer.Option(help="Precision of the bundle's model (default: fp16 where there is one)."),
     ] = None,
     sigma: Annotated[
         float | None, typer.Option(min=0, help="Blur of raw fixations in pixels; 14/640 of the longer side.")
@@ -63,7 +70,7 @@ def evaluate_model(
     pixels_per_degree: Annotated[
         float | None, typer.Option(min=0, help="Take --sigma in degrees of visual angle.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of all that is drawn at random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     json: Annotated[
         Path | None, typer.Option(help="Write the figures here too, image by image; - is stdout.")
     ] = None,

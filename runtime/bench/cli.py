@@ -55,7 +55,7 @@ def bench(
         str,
         typer.Option(
             metavar="auto|tensorrt|openvino|onnxruntime|pytorch",
-            help="What runs the models; auto takes the fastest whose maps are PyTorch's on this machine.",
+            help="Inference backend; auto selects the fastest that matches PyTorch on this machine.",
         ),
     ] = "auto",
     threads: Annotated[
@@ -72,7 +72,7 @@ def bench(
         typer.Option(min=1.0, help="Longest interleaved run; it ends when the ratio is precise to 3%."),
     ] = 45.0,
     start_ups: Annotated[int, typer.Option(min=0, help="Cold starts of each model; 0 for none.")] = 5,
-    render: Annotated[bool, typer.Option("--render", help="Draw the overlay too.")] = False,
+    render: Annotated[bool, typer.Option("--render", help="Include rendering of the overlay.")] = False,
     roofline: Annotated[
         bool, typer.Option(help="Measure the device's limits, and how much of them the model reaches.")
     ] = True,

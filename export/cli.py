@@ -65,7 +65,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="An ONNX file of another project, in the place of weights; needs --input and --output-is.",
+            help="ONNX file of another project instead of weights; needs --input and --output-is.",
             show_default=False,
         ),
     ] = None,
@@ -74,7 +74,7 @@ def export(
         typer.Option(
             "--input",
             metavar="FORMAT",
-            help="What that file takes: order of the channels, range of the pixels, their mean and std after "
+            help="Input of that file: order of the channels, range of the pixels, their mean and std after "
             "scaling to it, layout, fit; such as 'rgb, 0..1, mean=0.485,0.456,0.406, std=0.229,0.224,0.225, "
             "nchw, stretch'.",
             show_default=False,
@@ -83,7 +83,7 @@ def export(
     output_is: Annotated[
         Literal["density", "logits", "log-density", "saliency"] | None,
         typer.Option(
-            help="What that file gives: a density (not negative, any scale), logits of a sigmoid, "
+            help="Output of that file: a density (not negative, any scale), logits of a sigmoid, "
             "the logarithm of a density, or saliency from 0 to 1.",
             show_default=False,
         ),
@@ -92,7 +92,7 @@ def export(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Which of that file's outputs; without it, the only one that is a map.",
+            help="Output of that file that is the map (default: the only one that can be).",
             show_default=False,
         ),
     ] = None,

@@ -153,7 +153,7 @@ class PendingFile:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path, and bring its content to `path` when the block ends well: see `PendingFile`.
+    """Yield a temporary path, and bring its content to `path` when the block ends well: see `PendingFile`.
 
     A failure or a kill leaves the old file, or none: never half of one.
 
@@ -200,7 +200,7 @@ def open_in_place(path: Path, is_stopped: Callable[[], bool] = lambda: False) ->
 
 
 def descriptor_of(path: Path) -> int | None:
-    """Give the descriptor of this process that a path names, such as `/dev/stdout`; None for other paths."""
+    """Descriptor of this process that a path names, such as `/dev/stdout`; None for other paths."""
     for _ in range(_MOST_LINKS):
         folder = os.path.realpath(path.parent)
         if folder == f"/proc/{os.getpid()}/fd" and path.name.isdecimal():
@@ -244,7 +244,7 @@ def unwritable(path: Path, error: OSError) -> OutputError:
 
 @contextmanager
 def atomic_folder(path: Path, check_ours: Callable[[Path], None] = lambda _: None) -> Iterator[Path]:
-    """Give a temporary folder beside `path`, and put it in `path`'s place when the block ends well.
+    """Yield a temporary folder beside `path`, and put it in `path`'s place when the block ends well.
 
     A folder that a SIGKILL left there before is removed, if it is ours and nobody writes in it. A symbolic
     link stays, and the folder that it points to is replaced.
@@ -302,7 +302,7 @@ def check_replaceable(path: Path) -> None:
 
 @contextmanager
 def temporary_folder(purpose: str) -> Iterator[Path]:
-    """Give a folder for temporary files, and remove it when the block ends.
+    """Yield a folder for temporary files, and remove it when the block ends.
 
     Args:
         purpose: a word for its name.
@@ -372,7 +372,7 @@ def _check_folder(target: Path) -> None:
 
 
 def _mode_of(target: Path, widest: int) -> int:
-    """Give the permissions that a file or folder has, or that a new one gets."""
+    """Permissions that a file or folder has, or that a new one gets."""
     try:
         return stat.S_IMODE(target.stat().st_mode)
     except OSError:

@@ -115,7 +115,7 @@ class Bundle:
             raise
 
     def precision_or_default(self, precision: Precision | None) -> Precision:
-        """Give the precision asked for; without one fp16, which is what ships, or else the first there is.
+        """The precision asked for; without one fp16, which is what ships, or else the first there is.
 
         Raises:
             UsageError: the bundle has no model of that precision.
@@ -129,7 +129,7 @@ class Bundle:
         return precision
 
     def model(self, precision: Precision) -> Path:
-        """Give the path of a model's ONNX file, checked.
+        """Path of a model's ONNX file, checked.
 
         Raises:
             UsageError: the bundle has no model of that precision.
@@ -138,7 +138,7 @@ class Bundle:
         return self._checked(self.models[self.precision_or_default(precision)], self._remedy(precision))
 
     def golden_file(self) -> Path:
-        """Give the path of the golden frames and maps, checked.
+        """Path of the golden frames and maps, checked.
 
         Raises:
             ArtifactError: the file is missing or damaged.
@@ -274,7 +274,7 @@ def _unpack(path: Path, target: Path) -> Path:
 
 
 def _top_of(archive: zipfile.ZipFile, path: Path) -> str:
-    """Give what the names of a zipped bundle's files begin with."""
+    """What the names of a zipped bundle's files begin with."""
     manifests = [name for name in archive.namelist() if Path(name).name == MANIFEST_NAME]
     if not manifests:
         raise ArtifactError(

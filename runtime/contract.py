@@ -57,7 +57,7 @@ class Contract:
             raise ValueError(f"batch {list(self.batch)} is no range from smallest to largest")
 
     def to_json(self) -> str:
-        """Give the contract as one line of JSON, keys sorted."""
+        """Contract as one line of JSON, keys sorted."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod

@@ -110,7 +110,7 @@ def resize(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uin
 
 
 def size_hw_of(image: NDArray[np.uint8]) -> tuple[int, int]:
-    """Give the height and width of an image, (H, W, 3) or (H, W), in pixels."""
+    """Height and width of an image, (H, W, 3) or (H, W), in pixels."""
     return image.shape[0], image.shape[1]
 
 
@@ -122,7 +122,7 @@ def _inner_hw(frame_hw: tuple[int, int], size_hw: tuple[int, int]) -> tuple[int,
 
 
 def _bilinear(first: float, last: float, cells: int) -> NDArray[np.float32]:
-    """Give the weights that take `cells` cells to those between two edges, (k, cells); each row sums to 1."""
+    """Weights that take `cells` cells to those between two edges, (k, cells); each row sums to 1."""
     count = int(np.ceil(last - first))
     centres = first + (np.arange(count) + 0.5) / count * (last - first) - 0.5
     inside = np.clip(centres, 0, cells - 1)

@@ -183,7 +183,7 @@ def _attribute(cuda: ctypes.CDLL, which: int, device: ctypes.c_int) -> int:
 
 
 def _driver_text(cuda_version: int) -> str:
-    """Give `560.35.03, CUDA 12.6` for 12060."""
+    """`560.35.03, CUDA 12.6` for 12060."""
     cuda = f"CUDA {cuda_version // 1000}.{cuda_version % 1000 // 10}"
     if not _DRIVER_VERSION_FILE.is_file():
         return cuda

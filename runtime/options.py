@@ -15,7 +15,7 @@ _MOST_THREADS = 64
 
 
 def check_threads(threads: int | None) -> int | None:
-    """Give the number of threads of one inference back; None leaves it to the backend.
+    """Check the number of threads of one inference; None leaves it to the backend.
 
     Raises:
         UsageError: no machine like this has use for so many.

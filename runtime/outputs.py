@@ -32,7 +32,7 @@ _EXTERNAL_DATA = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
 
 
 def stdout_or(path: Path | None) -> Path | None:
-    """Give `-` for every name of standard output, such as `/dev/stdout`; other paths stay."""
+    """`-` for every name of standard output, such as `/dev/stdout`; other paths stay."""
     return STDOUT if path is not None and path != STDOUT and descriptor_of(path) == 1 else path
 
 
@@ -227,7 +227,7 @@ def _collide(one: _Output, other: _Output) -> bool:
 
 
 def _identities(path: Path) -> set[_Identity]:
-    """Give what two paths of one file have in common: the resolved path, or device and inode."""
+    """What two paths of one file have in common: the resolved path, or device and inode."""
     descriptor = descriptor_of(path)
     try:
         status = path.stat() if descriptor is None else os.fstat(descriptor)

@@ -32,7 +32,7 @@ def correlation(found: NDArray[np.float32], reference: NDArray[np.float32]) -> f
 
 
 def divergence(found: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-    """Give the KLDiv of a map from the reference, in nats; rounding may take the metric below 0, not this."""
+    """KLDiv of a map from the reference, in nats; rounding may take the metric below 0, not this."""
     return max(0.0, kldiv(found, reference))
 
 

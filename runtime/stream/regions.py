@@ -192,7 +192,7 @@ def _blobs_of(saliency: SaliencyMap, options: RegionOptions) -> tuple[list[_Blob
 
 
 def _box_of(cells: NDArray[np.int32], saliency: SaliencyMap) -> tuple[int, int, int, int]:
-    """Give the box of some cells in pixels, outwards to whole ones."""
+    """Box of some cells in pixels, outwards to whole ones."""
     left, top, columns, rows = (int(value) for value in cells[: cv2.CC_STAT_AREA])
     (height, width), (map_height, map_width) = saliency.frame.size_hw, saliency.values.shape
     return (
@@ -204,7 +204,7 @@ def _box_of(cells: NDArray[np.int32], saliency: SaliencyMap) -> tuple[int, int, 
 
 
 def _recognised(blobs: list[_Blob], labels: NDArray[np.int32], stream: _Stream) -> dict[int, int]:
-    """Give the identities of the parts that were regions before, by label; the highest peak chooses first."""
+    """Identities of the parts that were regions before, by label; the highest peak chooses first."""
     known: dict[int, int] = {}
     if stream.owners.shape != labels.shape:
         return known
@@ -224,7 +224,7 @@ def _new_identity(stream: _Stream) -> int:
 
 
 def _owners_of(labels: NDArray[np.int32], owned: list[tuple[_Blob, int]]) -> NDArray[np.int32]:
-    """Give the identity of each cell's region, (h, w); 0 where there is none."""
+    """Identity of each cell's region, (h, w); 0 where there is none."""
     identities = np.zeros(int(labels.max()) + 1, np.int32)
     for blob, identity in owned:
         identities[blob.label] = identity

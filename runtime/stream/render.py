@@ -47,7 +47,7 @@ class RenderOptions:
 
 
 def colormaps() -> dict[str, int]:
-    """Give OpenCV's colour maps: their numbers by name, in lower case."""
+    """OpenCV's colour maps: their numbers by name, in lower case."""
     prefix = "COLORMAP_"
     return {
         name.removeprefix(prefix).lower(): getattr(cv2, name)
@@ -113,13 +113,13 @@ class _Buffers:
 
 
 def palette_of(colormap: str) -> NDArray[np.uint8]:
-    """Give a colour map as a table, (256, 1, 3) BGR."""
+    """Colour map as a table, (256, 1, 3) BGR."""
     levels = np.arange(256, dtype=np.uint8).reshape(256, 1)
     return cv2.applyColorMap(levels, colormaps()[colormap]).astype(np.uint8, copy=False)
 
 
 def _levels_of(saliency: SaliencyMap) -> NDArray[np.uint8]:
-    """Give the map in levels of 0 to 255, smoothly enlarged to a part of the frame's size.
+    """Map in levels of 0 to 255, smoothly enlarged to a part of the frame's size.
 
     Enlarged before it is coloured: between two colours of a palette lie colours that mean something else.
     """

@@ -80,7 +80,7 @@ class Smoother:
 
 
 def _time_of(frame: Frame) -> float:
-    """Give the frame's time in its source, where that has one; a file is read faster than it was filmed."""
+    """Time of the frame in its source, where that has one; a file is read faster than it was filmed."""
     return frame.captured_s if frame.timestamp_s is None else frame.timestamp_s
 
 

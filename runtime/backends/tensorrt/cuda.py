@@ -53,7 +53,7 @@ class CudaDevice:
         self.check(self.cuda.cuCtxSetCurrent(self._context))
 
     def check(self, result: tuple[Any, ...]) -> Any:
-        """Give what a call of the driver returned.
+        """What a call of the driver returned.
 
         Raises:
             BackendError: it returned an error.
@@ -159,7 +159,7 @@ class CudaStream:
             check(cuda.cuGraphDestroy(graph))
 
     def close(self) -> None:
-        """Give the stream back; its work must be done."""
+        """Release the stream; its work must be done."""
         self._device.check(self._device.cuda.cuStreamDestroy(self._stream))
 
 
@@ -181,7 +181,7 @@ class CudaGraph:
         self._device.check(self._device.cuda.cuGraphLaunch(self._executable, self._stream))
 
     def close(self) -> None:
-        """Give it back; its work must be done."""
+        """Release it; its work must be done."""
         self._device.check(self._device.cuda.cuGraphExecDestroy(self._executable))
 
 
@@ -233,7 +233,7 @@ class SharedBuffer:
             self._device.check(cuda.cuMemcpyDtoHAsync(self._host, self.address, size_bytes, stream.handle))
 
     def close(self) -> None:
-        """Give the memory back; no work may be under way on it."""
+        """Free the memory; no work may be in flight on it."""
         del self.array
         if not self._mapped:
             self._device.check(self._device.cuda.cuMemFree(self.address))

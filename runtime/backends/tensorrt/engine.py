@@ -98,7 +98,7 @@ class TensorRtModel:
         self._device.close()
 
     def _next_slot(self) -> ExecutionSlot:
-        """Give a free slot, or a new one, or the one that will be free first."""
+        """A free slot, or a new one, or the one that will be free first."""
         free = next((slot for slot in self._slots if slot.is_free), None)
         if free is None and len(self._slots) < self._max_slots:
             free = self._open_slot()

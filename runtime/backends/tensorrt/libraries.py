@@ -48,13 +48,13 @@ class ICudaEngine(Protocol):
     num_io_tensors: int
 
     def get_tensor_name(self, index: int) -> str:
-        """Give the name of an input or output."""
+        """Name of an input or output."""
 
     def get_tensor_shape(self, name: str) -> Sequence[int]:
-        """Give a tensor's shape; -1 where it is dynamic."""
+        """Shape of a tensor; -1 where it is dynamic."""
 
     def get_tensor_dtype(self, name: str) -> DataType:
-        """Give the datatype of a tensor's elements."""
+        """Datatype of a tensor's elements."""
 
     def create_execution_context(self) -> IExecutionContext | None:
         """Make an execution context; None where that fails, mostly for want of memory."""
@@ -122,7 +122,7 @@ class TensorRtRuntime:
         return engine
 
     def reason(self) -> str:
-        """Give TensorRT's last error in one line, with a remedy."""
+        """TensorRT's last error in one line, with a remedy."""
         said = " ".join(self.errors[-1].split()).rstrip(".") if self.errors else "it does not say why"
         return f"{said}. {MEMORY_REMEDY if 'memory' in said.lower() else 'Build the engine again'}"
 

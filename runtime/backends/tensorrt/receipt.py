@@ -177,7 +177,7 @@ class Receipt:
         return f"{TITLES[self.flavour]} {self.version}"
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values."""
+        """Fields as plain JSON values."""
         return asdict(self)
 
     @classmethod
@@ -276,7 +276,7 @@ def check_compatibility(engine: Path, receipt: Receipt, environment: Environment
 
 
 def gpu_of(machine: Machine) -> Gpu:
-    """Give a machine's GPU.
+    """GPU of a machine.
 
     Raises:
         BackendError: there is none, or no driver.

@@ -83,7 +83,7 @@ def _open(path: Path, is_stopped: Callable[[], bool]) -> BinaryIO:
 
 
 def _line_of(result: Result, unix_s: float) -> dict[str, Any]:
-    """Give a result's numbers by name; names say units, and pixels are the frame's."""
+    """Numbers of a result by name; names say units, and pixels are the frame's."""
     saliency = result.saliency
     frame = saliency.frame
     line = {
@@ -151,6 +151,6 @@ def statistics_of(saliency: SaliencyMap) -> MapStatistics:
 
 
 def _pixel_of(saliency: SaliencyMap, row: float, column: float) -> tuple[float, float]:
-    """Give the place in the frame, (x, y) in pixels, of a place in the map in cells; 0 is a cell's centre."""
+    """Place in the frame, (x, y) in pixels, of a place in the map in cells; 0 is a cell's centre."""
     (height, width), (rows, columns) = saliency.frame.size_hw, saliency.values.shape
     return (column + 0.5) * width / columns, (row + 0.5) * height / rows

@@ -84,7 +84,7 @@ def coarse_offsets(frames: Sequence[NDArray[np.int8]]) -> NDArray[np.int8]:
 
 
 def _values_at_blocks(saliency: SaliencyMap) -> NDArray[np.float32]:
-    """Give the map at the blocks' centres, bilinearly between the centres of its cells."""
+    """Map at the blocks' centres, bilinearly between the centres of its cells."""
     (height, width), (map_height, map_width) = saliency.frame.size_hw, saliency.values.shape
     columns, rows = (
         _cells_at_blocks(length, cells) for length, cells in ((width, map_width), (height, map_height))
@@ -95,7 +95,7 @@ def _values_at_blocks(saliency: SaliencyMap) -> NDArray[np.float32]:
 
 
 def _cells_at_blocks(length_px: int, cells: int) -> NDArray[np.float32]:
-    """Give the centres of the blocks along one side of the frame, in cells of the map."""
+    """Centres of the blocks along one side of the frame, in cells of the map."""
     centres_px = (np.arange(-(-length_px // BLOCK_PX)) + 0.5) * BLOCK_PX
     return (centres_px * cells / length_px - 0.5).astype(np.float32)
 
@@ -127,7 +127,7 @@ class _Rectangle:
     offset: int
 
     def to_filter(self, frame_hw: tuple[int, int]) -> str:
-        """Give it in pixels, without what reaches beyond the frame."""
+        """The `addroi` filter for it, in pixels, without what reaches beyond the frame."""
         x, y = self.left * BLOCK_PX, self.top * BLOCK_PX
         width = min(self.columns * BLOCK_PX, frame_hw[1] - x)
         height = min(self.rows * BLOCK_PX, frame_hw[0] - y)

@@ -75,7 +75,7 @@ class RawSink:
         write_all(self._descriptor, fitted_bgr)
 
     def _size_of(self, picture_bgr: NDArray[np.uint8]) -> tuple[int, int]:
-        """Give the pictures' size; I420 needs even sides."""
+        """Size of the rendered frames; I420 needs even sides."""
         height, width = size_hw_of(picture_bgr)
         return (height, width) if self._format == "bgr24" else (height // 2 * 2, width // 2 * 2)
 

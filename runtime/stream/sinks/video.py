@@ -285,7 +285,7 @@ class FfmpegEncoder:
         return self._process.wait()
 
     def _last_message(self) -> str:
-        """Give the last line that ffmpeg wrote about what went wrong."""
+        """Last line that ffmpeg wrote about what went wrong."""
         lines = os.pread(self._messages, 1 << 16, 0).decode(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "it says nothing")
 
@@ -307,7 +307,7 @@ def _nameless_file() -> int:
 
 
 def _cpu_ticks(process: int) -> int:
-    """Give how much a child has computed, in ticks of the kernel's clock; 0 where that is not told."""
+    """How much a child has computed, in ticks of the kernel's clock; 0 where that is not told."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:

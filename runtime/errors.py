@@ -28,7 +28,7 @@ def reason_of(error: BaseException) -> str:
 
 
 class SaliencyError(Exception):
-    """Base of all errors that are the user's to mend; its text says how."""
+    """Base of all errors that a user can fix; its text says how."""
 
 
 class UsageError(SaliencyError):

@@ -354,21 +354,21 @@ def _completed(item: T, pending: Pending, start_s: float) -> tuple[T, NDArray[np
 
 
 def saliency_of(
-    engine: Model, photograph: NDArray[np.uint8], shown_hw: tuple[int, int] | None = None
+    engine: Model, image_bgr: NDArray[np.uint8], shown_hw: tuple[int, int] | None = None
 ) -> NDArray[np.float32]:
-    """Compute the map of one photograph.
+    """Compute the map of one image.
 
     Args:
         engine: any.
-        photograph: (H, W, 3) BGR, 0 to 255.
+        image_bgr: (H, W, 3) BGR, 0 to 255.
         shown_hw: the aspect that people saw it at, where its pixels are not square.
 
     Returns:
-        (h, w) in the network's cells; its edges are the photograph's edges.
+        (h, w) in the network's cells; its edges are the image's edges.
     """
     contract = engine.contract
-    shown_hw = shown_hw or size_hw_of(photograph)
-    fitted = fit_frame(photograph, contract.size_hw, contract.fit, shown_hw)
+    shown_hw = shown_hw or size_hw_of(image_bgr)
+    fitted = fit_frame(image_bgr, contract.size_hw, contract.fit, shown_hw)
     return crop_map(infer_one(engine, fitted), window_of(shown_hw, contract.size_hw, contract.fit))
 
 

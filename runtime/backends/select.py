@@ -224,8 +224,8 @@ class _Choice:
         best_ms = (
             self._best[2].latency_ms if self._best is not None and self._best[2] is not None else math.inf
         )
-        rivals = [item for item in self._candidates if item.tier == candidate.tier and item.problem is None]
-        if not self._said_once and len(rivals) > 1:
+        compared = [item for item in self._candidates if item.tier == candidate.tier and item.problem is None]
+        if not self._said_once and len(compared) > 1:
             self._said_once = True
             self._options.inform(
                 "comparing what runs this bundle here with PyTorch's maps, once on this machine"

@@ -145,8 +145,8 @@ def _is_file(source: str) -> bool:
 _WORDS: dict[Event, str] = {
     "dropped": "dropped",
     "late": "late",
-    "lost": "times lost",
-    "restarted": "times back",
+    "lost": "connection losses",
+    "restarted": "reconnections",
     "frozen": "frozen",
     "clock_jumped": "clock jumps",
 }

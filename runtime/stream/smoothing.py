@@ -48,8 +48,8 @@ class Smoother:
     """Averages the maps of each stream over time.
 
     A map that comes dt seconds after the one before it weighs 1 - exp(-dt / tau): after a sudden change, 63%
-    of it shows tau seconds later, whatever the frame rate and whether or not it is even. The average begins
-    anew where the size of the map changes, the clock does not go on, or the picture is cut.
+    of it shows tau seconds later, whatever the frame rate and whether or not it is even. The average starts
+    again where the size of the map changes, the clock does not go on, or the picture is cut.
     """
 
     def __init__(self, time_constant_s: float) -> None:

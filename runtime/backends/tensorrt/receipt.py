@@ -124,7 +124,7 @@ class Receipt:
         asked_precision: what was asked for; `convolutions` and `layers` prove that it was built.
         contract: names, shapes and meaning of input and output.
         targets: compute capabilities that it was built for ahead of time, such as `sm86`; empty where it was
-            built for the GPU at hand.
+            built for the GPU of this machine.
         gpu: name of that GPU; None where it was built ahead of time.
         compute_capability: of the GPU that the engine needs, such as `8.6`.
         driver: that it was built with; None where it was built ahead of time.
@@ -289,7 +289,7 @@ def gpu_of(machine: Machine) -> Gpu:
 
 
 def rebuild_command(engine: Path, precision: Precision | None) -> str:
-    """Say how an engine is built anew."""
+    """Say how an engine is built again."""
     bundle = bundle_of(engine) or "BUNDLE"
     return f"Rebuild it: saliency-export {bundle}" + (f" --{precision}" if precision else "")
 

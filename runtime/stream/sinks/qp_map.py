@@ -285,7 +285,7 @@ class FfmpegFilterSink:
         check_writable(path)
 
     def write(self, result: Result) -> None:
-        """Take one frame's offsets into the span at hand.
+        """Take one frame's offsets into the current span.
 
         Raises:
             InputError: the frame is of another size than the first one, or of a second source.

@@ -40,7 +40,7 @@ class StreamClock:
         self._is_restarted = False
 
     def restart(self) -> None:
-        """Allow the source's clock to begin anew; its next time follows by the time gone by."""
+        """Allow the source's clock to start again; its next time follows by the time gone by."""
         self._is_restarted = True
 
     def time_of(self, timestamp_s: float | None, arrived_s: float) -> float | None:
@@ -155,7 +155,7 @@ class LiveSource:
         self._stopped.set()
 
     def close(self) -> None:
-        """Close the connection at hand."""
+        """Close the current connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -22,11 +22,11 @@ BENCHED := deep_half mlnet_small mlnet
 CLIP := calib/assets/big_buck_bunny.mp4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench dist golden ranges weights api lock
+.PHONY: help demo test check bench dist golden ranges ready-bundle weights api lock
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
 
 demo: $(READY) ## export to fp16 ONNX and a TensorRT-RTX engine, then overlay a real clip with its saliency
 	@mkdir -p demo
@@ -69,6 +69,9 @@ golden: $(READY) ## write the golden --help texts anew: look at the difference b
 
 ranges: $(READY) ## take the activation ranges of the shipped weights anew: make ranges PHOTOS=path/to/photos
 	$(BIN)/python docs/shipped_ranges.py $(PHOTOS)
+
+ready-bundle: $(READY) ## make the bundle that ships ready to run anew, after lite2's weights have changed
+	$(BIN)/python docs/ready_bundle.py lite2
 
 weights: $(READY) ## train the shipped weights anew, a night on two cores: make weights DATA=path/to/data
 	$(MAKE) -f docs/weights.mk weights DATA=$(DATA) $(if $(EFFICIENTNET),EFFICIENTNET=$(EFFICIENTNET))

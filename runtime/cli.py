@@ -30,7 +30,8 @@ def run(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="A bundle (folder or .zip), an .onnx, an .engine, or a .safetensors checkpoint.",
+            help="A bundle (folder or .zip), an .onnx, an .engine, a .safetensors checkpoint, "
+            "or the name of a bundle that ships: lite2.",
             show_default=False,
         ),
     ],

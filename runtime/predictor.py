@@ -2,7 +2,7 @@
 
     from saliency_edge.runtime import Predictor
 
-    predictor = Predictor("deep_half")
+    predictor = Predictor("lite2")
     saliency = predictor(frame_bgr)  # (H, W) float32, 0 to 1
     for result in predictor.stream("rtsp://camera/stream"):
         print(result.age_s, result.saliency.max())
@@ -69,7 +69,8 @@ class Predictor:
         """Load a model with the fastest backend that reproduces PyTorch's maps on this machine.
 
         Args:
-            model: a bundle (folder or .zip), an `.onnx`, an `.engine`, or on a workstation a `.safetensors`.
+            model: the name of a bundle that ships (`lite2`), a bundle (folder or .zip), an `.onnx`, an
+                `.engine`, or on a workstation a `.safetensors`.
             backend: `auto`, or the name of one that must be used: `tensorrt`, `openvino`, `onnxruntime`,
                 `pytorch`.
             precision: `fp32`, `fp16` or `int8` of a bundle; None takes the fastest that is exact enough here.

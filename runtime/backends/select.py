@@ -21,6 +21,7 @@ from ..contract import Precision
 from ..errors import ArtifactError, BackendError, BuildError, ParityError, SaliencyError, UsageError
 from ..machine import find_gpu
 from ..parity import GoldenReport, check_golden
+from ..ready import find_model, ready_names
 from .backend import (
     CPU_TIER,
     EXACT_TIER,
@@ -340,8 +341,12 @@ def _open(path: Path, precision: Precision | None) -> Iterator[ModelSource]:
         ArtifactError: it is missing, empty, a pickle, or no bundle.
         UsageError: the bundle has no model of that precision.
     """
+    path = find_model(path)
     if not path.exists():
-        raise ArtifactError(f"no such model: {path}. Make a bundle with saliency-export")
+        raise ArtifactError(
+            f"no such model: {path}. Give a bundle of saliency-export, or the name of one that ships: "
+            f"{', '.join(ready_names())}"
+        )
     if path.is_dir() or path.suffix == ".zip":
         if path.is_dir() and not (path / MANIFEST_NAME).is_file():
             raise ArtifactError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..runtime.console import echo, make_app, run_app
+from ..runtime.console import echo, make_app, refuse_idle_options, run_app
 from ..runtime.contract import Precision
 from ..runtime.errors import UsageError
 from ..runtime.options import check_range, parse_size
@@ -30,6 +30,14 @@ if TYPE_CHECKING:
     from .tensorrt.build import EnginePlan, Say
 
 DEFAULT_NETWORK = "deep_half"
+ENGINE_OPTIONS = (
+    "target",
+    "workspace",
+    "optimization",
+    "version_compatible",
+    "hardware_compatible",
+    "tf32",
+)
 MODELS_ARE_MADE = "is for an export, but a bundle's models are made. Leave out the one or the other"
 
 app = make_app("saliency-export")
@@ -37,6 +45,7 @@ app = make_app("saliency-export")
 
 @app.command()
 def export(
+    context: typer.Context,
     bundle: Annotated[
         Path | None,
         typer.Argument(
@@ -234,7 +243,12 @@ def export(
     from ..runtime.backends.tensorrt.receipt import BuildOptions
     from .tensorrt.build import EnginePlan, build_bundle
 
-    check_range("--workspace", workspace or 1, 1, 1 << 20)
+    check_range("--workspace", 1 if workspace is None else workspace, 1, 1 << 20)
+    if check:
+        refuse_idle_options(context, "with --check", except_for=("bundle", "check", "json"))
+    if engine == "none":
+        idle = dict.fromkeys(ENGINE_OPTIONS, False)
+        refuse_idle_options(context, "with --engine none", **idle)
     precisions = asked_precisions(fp32=fp32, fp16=fp16, int8=int8)
     built = BuildOptions(
         workspace_mib=workspace,
@@ -267,9 +281,9 @@ def export(
             foreign=_foreign_format(onnx, input_format, output_is, output_name),
             network=network,
             output=output,
-            size_hw=parse_size(size) if size else None,
+            size_hw=parse_size(size) if size is not None else None,
             precisions=precisions,
-            batch=parse_batch(batch) if batch else None,
+            batch=parse_batch(batch) if batch is not None else None,
             opset=DEFAULT_OPSET if opset is None else check_opset(opset),
             engines=engines,
             int8=int8_options(calib, ranges, min_cc, max_kld, max_peak_shift, search_budget),

@@ -40,8 +40,17 @@ def parse_batch(text: str) -> tuple[int, int]:
 
 
 def parse_targets(text: str | None) -> tuple[str, ...]:
-    """Read `sm86,sm120`."""
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    """Read `sm86,sm120`.
+
+    Raises:
+        UsageError: the text names none.
+    """
+    if text is None:
+        return ()
+    targets = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not targets:
+        raise UsageError(f"--target {text!r}: expected GPUs such as sm86 or sm86,sm120")
+    return targets
 
 
 def check_opset(opset: int) -> int:
@@ -52,7 +61,7 @@ def check_opset(opset: int) -> int:
     """
     if opset not in OPSETS:
         raise UsageError(
-            f"opset {opset}: choose one from {OPSETS[0]} to {OPSETS[-1]}; {DEFAULT_OPSET} fits everywhere"
+            f"--opset {opset}: choose one from {OPSETS[0]} to {OPSETS[-1]}; {DEFAULT_OPSET} fits everywhere"
         )
     return opset
 

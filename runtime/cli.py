@@ -244,7 +244,7 @@ def run(
             read_timeout_s=read_timeout,
             give_up_s=give_up,
         ),
-        policy=Policy.parse(policy) if policy else None,
+        policy=Policy.parse(policy) if policy is not None else None,
         sinks=SinkOptions(
             output=output,
             fps=fps,
@@ -255,11 +255,11 @@ def run(
             window=window,
         ),
         render=RenderOptions(view=view, opacity=opacity, colormap=colormap),
-        smooth_s=_time_constant_of(smooth) if smooth else None,
+        smooth_s=_time_constant_of(smooth) if smooth is not None else None,
         regions=_regions_of(regions) if regions else None,
         qp_map=qp_map,
         qp=QpMapOptions(strength=qp_strength),
-        web=_web_of(web, web_token, opacity, colormap) if web else None,
+        web=_web_of(web, web_token, opacity, colormap) if web is not None else None,
         compare=compare,
         json=json,
     )

@@ -20,7 +20,7 @@ from .public_text import printable, redact
 if TYPE_CHECKING:
     import typer
 
-_LARGEST_NUMBER = 2.0**63
+_LARGEST_NUMBER = 2**32 - 1  # of seeds; nothing else of ours comes near
 
 DEBUG_VARIABLE = "SALIENCY_DEBUG"
 """Environment variable that lets commands show the traceback of an error."""
@@ -79,7 +79,7 @@ def run_app(app: typer.Typer) -> None:
     """Run a typer app; whatever it raises becomes one line on stderr and an exit code.
 
     1: a `SaliencyError`, or what the system refuses (a file, memory, a shared library). 2: options that
-    cannot be. 70: an exception that nobody foresaw, a fault of ours. 130: Ctrl-C. With `SALIENCY_DEBUG=1`
+    cannot be, a `UsageError`. 70: an exception that nobody foresaw, a fault of ours. 130: Ctrl-C. With `SALIENCY_DEBUG=1`
     the traceback comes before the line.
     """
     signal.signal(signal.SIGTERM, _exit_by_sigterm)
@@ -95,7 +95,7 @@ def run_app(app: typer.Typer) -> None:
         _forget_stdout()
         _show_traceback()
         warn(f"error: {one_line(error)}")
-        raise SystemExit(1) from None
+        raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
     except KeyboardInterrupt:
         warn("stopped")
         raise SystemExit(130) from None
@@ -140,11 +140,14 @@ def one_line(error: BaseException) -> str:
     return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}..."
 
 
-def _usage_text(error: Exception) -> str:
-    """What typer would print itself: usage, a hint, and what is wrong."""
-    text = io.StringIO()
-    error.show(file=text)  # type: ignore[attr-defined]
-    return text.getvalue().rstrip("\n")
+def _usage_text(error: Any) -> str:
+    """What is wrong with the options, and who explains them; a command without any gets its help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return str(error.format_message())
+    context = getattr(error, "ctx", None)
+    command = f" See {context.command_path} --help" if context is not None else ""
+    said = one_line(ValueError(error.format_message())).rstrip(".")
+    return f"error: {said}.{command}"
 
 
 def refuse_idle_options(
@@ -169,7 +172,7 @@ def refuse_idle_options(
 
 
 def _refuse_odd_numbers(app: typer.Typer) -> None:
-    """Let all commands refuse numbers that no computation can use: infinite, NaN, beyond 64 bits."""
+    """Let all commands refuse numbers that no computation can use: infinite, NaN, beyond 32 bits."""
     for command in app.registered_commands:
         callback = command.callback
         if callback is not None and not hasattr(callback, "__wrapped__"):
@@ -180,8 +183,10 @@ def _refusing_odd_numbers(callback: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(callback)
     def checked(**options: Any) -> Any:
         for name, value in options.items():
-            if isinstance(value, int | float) and not abs(value) < _LARGEST_NUMBER:  # nan is below nothing
-                raise UsageError(f"--{name.replace('_', '-')} {value}: expected a finite number below 2^63")
+            if isinstance(value, int | float) and not abs(value) <= _LARGEST_NUMBER:  # nan is below nothing
+                raise UsageError(
+                    f"--{name.replace('_', '-')} {str(value)[:40]}: expected a finite number below 2^32"
+                )
         return callback(**options)
 
     return checked

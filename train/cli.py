@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..runtime.console import echo, make_app, run_app
+from ..runtime.console import echo, make_app, refuse_idle_options, run_app
 from .choices import Metric, Optimiser, Schedule
 from .networks import network_names
 
@@ -28,6 +28,7 @@ Workers = Annotated[int, typer.Option(min=0, help="Data-loading worker processes
 
 @app.command()
 def fit(
+    context: typer.Context,
     dataset: Annotated[Path, typer.Argument(help="Folder: SALICON, CAT2000, MIT1003, OSIE or plain layout.")],
     output: Output,
     network: Annotated[str, typer.Option(help=f"Network: {', '.join(network_names())}.")] = "deep_half",
@@ -94,6 +95,9 @@ def fit(
     check_range("--learning-rate", learning_rate, 1e-9, 10)
     check_range("--batch", batch, 1, 65536)
     check_range("--validation-share", validation_share, 1e-6, 1 - 1e-6)
+    refuse_idle_options(context, "without --distilled", photographs=distilled, teacher=distilled)
+    refuse_idle_options(context, "with --start", vgg16=start is None)
+    refuse_idle_options(context, "with --validation-split", validation_share=validation_split is None)
     parse_loss(loss)
     config = FitConfig(
         steps=steps,
@@ -115,7 +119,7 @@ def fit(
         dataset=dataset,
         output=output,
         network=network,
-        size_hw=parse_size(size) if size else None,
+        size_hw=parse_size(size) if size is not None else None,
         layout=layout,
         split=split,
         validation_split=validation_split,
@@ -134,6 +138,7 @@ def fit(
 
 @app.command()
 def recipe(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="One stage of docs/weights.mk, such as deep_half_distilled.")],
     data: Annotated[
         Path, typer.Option(help="Folder with mit1003, crowd, scene500, salicon, fixmaps3005 and photos.")
@@ -148,6 +153,7 @@ def recipe(
     """Run a recipe of the shipped weights; started again, a stopped run goes on."""
     from .run import Start, run_recipe
 
+    refuse_idle_options(context, "with --start", vgg16=start is None, efficientnet=start is None)
     begin = Start(checkpoint=start, vgg16=vgg16, efficientnet=efficientnet)
     _say_where(run_recipe(name, data, output, tuple(teacher or ()), begin, workers))
 

@@ -108,11 +108,13 @@ def run_recipe(
 
     Raises:
         InputError: the data are not there.
-        UsageError: the recipe is unknown.
+        UsageError: the recipe is unknown, or asks no teacher where one is given.
         TrainingError: the run cannot go on.
     """
     if name not in RECIPES:
         raise UsageError(f"unknown recipe {name!r}. Choose one of {', '.join(RECIPES)}")
+    if teachers and not (RECIPES[name].blended or "distilled" in RECIPES[name].per_batch):
+        raise UsageError(f"--teacher does nothing in the recipe {name}, which asks none. Leave it out")
     recipe = replace(RECIPES[name], config=replace(RECIPES[name].config, workers=workers))
     sets = [data / folder for folder in (*SOURCES, *DISTILLED)]
     _check_outputs(output, recipe.network, data={"--data": sets}, teachers=teachers, start=start)

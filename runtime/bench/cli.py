@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from ..console import echo, make_app, run_app, warn
-from ..options import check_range, parse_size
+from ..console import echo, make_app, refuse_idle_options, run_app, warn
+from ..options import check_range, check_threads, parse_size
 from ..outputs import STDOUT, stdout_or
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ app = make_app("saliency-bench")
 
 @app.command()
 def bench(
+    context: typer.Context,
     models: Annotated[
         list[Path],
         typer.Argument(
@@ -123,7 +124,7 @@ def bench(
     from .measure import BenchPlan
     from .timing import InterleavedPlan, IsolatedPlan
 
-    check_range("--threads", threads or 1, 1, 1024)
+    check_threads(threads)
     check_range("--frames", frames, 50, 1_000_000)
     check_range("--rounds", rounds, 5, 100_000)
     check_range("--seconds", seconds, 1, 86_400)
@@ -133,9 +134,11 @@ def bench(
     check_range("--bandwidth", bandwidth or 1, 0.1, 1e6)
     limits = Limits(tolerance=parse_tolerance(tolerance), leak_mb=leak)
     plan = BenchPlan(
-        models=model_specs(models, parse_precisions(precision) if precision else (), backend, threads),
+        models=model_specs(
+            models, parse_precisions(precision) if precision is not None else (), backend, threads
+        ),
         sizes_hw=tuple(parse_size(part) for part in size.split(",")),
-        batches=parse_batches(batch) if batch else (),
+        batches=parse_batches(batch) if batch is not None else (),
         isolated=IsolatedPlan(frames=frames),
         interleaved=InterleavedPlan(rounds=rounds, seconds=seconds),
         render=render,
@@ -145,12 +148,20 @@ def bench(
         peak_tops=peak_tops,
         bandwidth_gb_s=bandwidth,
     )
+    refuse_idle_options(context, "without --check", tolerance=check, leak=check, junit=check)
+    refuse_idle_options(context, "with --no-roofline", peak_tops=roofline, bandwidth=roofline)
+    refuse_idle_options(context, "without a bundle", precision=any(map(_may_be_bundle, models)))
     json = stdout_or(json)
     _check_outputs(models, json, markdown, junit, save, check)
     result, comparisons = _measure(plan, check, limits, stream=sys.stderr if json == STDOUT else sys.stdout)
     _write(result, comparisons, json, markdown, junit, save)
     if any(item.verdict == "worse" for item in comparisons):
         raise SystemExit(1)
+
+
+def _may_be_bundle(model: Path) -> bool:
+    """Tell whether a model may have several precisions; one that is missing is somebody else's to refuse."""
+    return model.suffix not in (".onnx", ".engine", ".safetensors")
 
 
 def _check_outputs(
@@ -167,11 +178,8 @@ def _check_outputs(
         UsageError: a file is a model, lies in a bundle, is the baseline of --check, or is written twice.
         OutputError: a file cannot be written.
     """
-    from ..errors import UsageError
     from ..outputs import OutputPlan
 
-    if junit is not None and check is None:
-        raise UsageError("--junit writes what --check finds. Add --check FILE")
     plan = OutputPlan()
     for model in models:
         plan.read_model("MODEL", model)

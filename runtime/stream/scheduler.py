@@ -51,7 +51,7 @@ class Policy:
             return ALL
         if text == "newest":
             return NEWEST
-        found = re.fullmatch(r"deadline=(\d+(?:\.\d+)?)", text)
+        found = re.fullmatch(r"deadline=(\d{1,9}(?:\.\d{1,9})?)", text)
         if found is None or float(found[1]) == 0:
             raise UsageError(f"--policy {text}: expected newest, all, or deadline=MS, such as deadline=100")
         return cls(kind="deadline", deadline_s=float(found[1]) / 1e3)

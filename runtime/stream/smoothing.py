@@ -28,7 +28,7 @@ def parse_time_constant(text: str) -> float:
     Raises:
         UsageError: it is none.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|ms)", text)
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*(s|ms)", text)
     seconds = float(found[1]) / (1000 if found[2] == "ms" else 1) if found else 0.0
     if not seconds > 0:
         raise UsageError(f"--smooth {text}: expected a time above 0, such as 0.2s or 200ms")

@@ -58,7 +58,7 @@ def test_weighted_sums_add_up(maps):
 
 @pytest.mark.parametrize("text", ["", "kl", "kld+", "-1*cc", "kld*2", "0.1cc"])
 def test_what_is_no_loss_is_refused(text):
-    with pytest.raises(UsageError, match="loss term"):
+    with pytest.raises(UsageError, match="the term"):
         losses.parse_loss(text)
 
 

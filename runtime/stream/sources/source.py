@@ -13,11 +13,13 @@ from ...contract import Contract
 from ...errors import InputError, UsageError
 from ...fit import window_of
 from ...frame import Frame
+from ...options import check_range
 from ...public_text import public_name
 
 _MOST = 1_000_000_000
 _MOST_DEVICES = 255
 MOST_FPS = 1000.0
+_LONGEST_WAIT_S = 86_400.0
 LARGEST_SIDE = 16384
 """Pixels; no camera has more."""
 
@@ -74,6 +76,17 @@ class SourceOptions:
     open_timeout_s: float = 10.0
     read_timeout_s: float = 5.0
     give_up_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            UsageError: one of them cannot be.
+        """
+        check_range("--open-timeout", self.open_timeout_s, 0.001, _LONGEST_WAIT_S)
+        check_range("--read-timeout", self.read_timeout_s, 0.001, _LONGEST_WAIT_S)
+        if self.give_up_s is not None:
+            check_range("--give-up", self.give_up_s, 0.001, _LONGEST_WAIT_S)
 
 
 def scaled_hw(sensor_hw: tuple[int, int], contract: Contract | None) -> tuple[int, int]:

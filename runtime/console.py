@@ -79,8 +79,8 @@ def run_app(app: typer.Typer) -> None:
     """Run a typer app; whatever it raises becomes one line on stderr and an exit code.
 
     1: a `SaliencyError`, or what the system refuses (a file, memory, a shared library). 2: options that
-    cannot be, a `UsageError`. 70: an exception that nobody foresaw, a fault of ours. 130: Ctrl-C. With `SALIENCY_DEBUG=1`
-    the traceback comes before the line.
+    cannot be, a `UsageError`. 70: an exception that nobody foresaw, a fault of ours. 130: Ctrl-C. With
+    `SALIENCY_DEBUG=1` the traceback comes before the line.
     """
     signal.signal(signal.SIGTERM, _exit_by_sigterm)
     _mend_standard_streams()

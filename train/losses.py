@@ -112,8 +112,8 @@ def _parse_term(part: str) -> tuple[float, str]:
     weight = float(match[1] or 1) if match is not None else 0.0
     if match is None or match[2] not in TERMS or not 0 < weight <= 1e6:
         raise UsageError(
-            f"--loss: found the term {part[:40]!r}, expected NAME or WEIGHT*NAME with NAME one of {', '.join(TERMS)} "
-            "and WEIGHT above 0, up to 1e6"
+            f"--loss: found the term {part[:40]!r}, expected NAME or WEIGHT*NAME with NAME one of "
+            f"{', '.join(TERMS)} and WEIGHT above 0, up to 1e6"
         )
     return weight, match[2]
 

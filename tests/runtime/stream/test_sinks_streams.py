@@ -19,7 +19,7 @@ import pytest
 from saliency_edge.runtime.errors import OutputError, UsageError
 from saliency_edge.runtime.frame import Region
 from saliency_edge.runtime.stream.sinks.jsonl import JsonLinesSink
-from saliency_edge.runtime.stream.sinks.raw_pipe import RawFormat, RawSink
+from saliency_edge.runtime.stream.sinks.raw_pipe import PipeFormat, RawSink
 from saliency_edge.runtime.stream.sinks.sink import SinkClosedError
 from sink_results import needs_ffmpeg, result_of
 from toy_models import noise
@@ -94,7 +94,7 @@ def write_many(sink: JsonLinesSink | RawSink, count: int) -> None:
         sink.write(result_of(noise((48, 64), index), index=index))
 
 
-def raw_frames(raw_format: RawFormat, count: int, size_hw: tuple[int, int] = (48, 64)) -> bytes:
+def raw_frames(raw_format: PipeFormat, count: int, size_hw: tuple[int, int] = (48, 64)) -> bytes:
     """Write noise through a pipe and give what came out."""
     received, sent = os.pipe()
     sink = RawSink(sent, raw_format, fps=30000 / 1001)
@@ -142,7 +142,7 @@ def test_ffmpeg_reads_y4m_with_the_same_colours() -> None:
 
 
 @pytest.mark.parametrize("raw_format", ["bgr24", "y4m"])
-def test_reader_of_raw_frames_that_goes_ends_the_run(raw_format: RawFormat) -> None:
+def test_reader_of_raw_frames_that_goes_ends_the_run(raw_format: PipeFormat) -> None:
     received, sent = os.pipe()
     os.close(received)
 

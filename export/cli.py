@@ -247,8 +247,8 @@ def export(
     if check:
         refuse_idle_options(context, "with --check", except_for=("bundle", "check", "json"))
     if engine == "none":
-        idle = dict.fromkeys(ENGINE_OPTIONS, False)
-        refuse_idle_options(context, "with --engine none", **idle)
+        others = [name for name in context.params if name not in ENGINE_OPTIONS]
+        refuse_idle_options(context, "with --engine none", except_for=others)
     precisions = asked_precisions(fp32=fp32, fp16=fp16, int8=int8)
     built = BuildOptions(
         workspace_mib=workspace,

@@ -83,4 +83,4 @@ def test_select_then_audit(images: Path, model_onnx: Path, tmp_path: Path) -> No
 def test_audit_of_nothing_says_what_to_give() -> None:
     done = saliency_calib("audit")
 
-    assert (done.returncode, done.stderr) == (1, "error: nothing to audit. Give a SOURCE, or --ranges FILE\n")
+    assert (done.returncode, done.stderr) == (2, "error: nothing to audit. Give a SOURCE, or --ranges FILE\n")

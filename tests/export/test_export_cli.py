@@ -156,7 +156,7 @@ def test_options_that_cannot_be_are_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(*arguments, monkeypatch=monkeypatch) == 1
+    assert run(*arguments, monkeypatch=monkeypatch) == 2
     said = capsys.readouterr().err
 
     assert expected in said

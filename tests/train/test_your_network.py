@@ -94,5 +94,5 @@ def test_errors_that_list_names_name_it(workplace: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "deep_half, deep_full, mlnet, mlnet_small, lite2, tiny_saliency" in done.stderr

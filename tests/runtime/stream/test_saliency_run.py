@@ -77,6 +77,6 @@ def test_options_that_cannot_be_are_told_of(
 ) -> None:
     done = run(inputs, tmp_path, *options)
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr

@@ -150,7 +150,7 @@ def export_checkpoint(plan: ExportPlan, say: Say) -> Exported:
             material = replace(material, speed=_speed(folder, rivals, plan.engines, say))
         report_bundle(folder, material)
     say(files_line(output, manifest))
-    if plan.precisions == ("int8",) and "int8" not in manifest["models"]:
+    if "int8" in plan.precisions and "int8" not in manifest["models"]:
         raise ParityError(f"{output} holds fp16 alone: no int8 graph keeps the gate. {INT8_REMEDY}")
     engines = [replace(report, path=output / report.path.relative_to(folder)) for report in reports]
     return Exported(bundle=output, manifest=manifest, engines=engines)

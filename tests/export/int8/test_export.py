@@ -94,5 +94,7 @@ def test_a_gate_that_is_shut_leaves_fp16_and_fails(plan: ExportPlan, tmp_path: P
     assert not manifest["int8"]["passed"]
     assert "int8 does not pass the gate" in (output / "report.html").read_text(encoding="utf-8")
 
-    _, both, _ = export(replace(plan, int8=shut, output=output, precisions=("fp16", "int8")))
-    assert set(both["models"]) == {"fp32", "fp16"}
+    with pytest.raises(ParityError, match="holds fp16 alone: no int8 graph keeps the gate"):
+        export(replace(plan, int8=shut, output=output, precisions=("fp16", "int8")))
+    manifest = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
+    assert set(manifest["models"]) == {"fp32", "fp16"}

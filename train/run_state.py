@@ -41,7 +41,7 @@ class RunState:
     best_step: Count = 0
     stale: Count = 0
     plateau_factor: float = 1.0
-    history: tuple[Mapping[str, float], ...] = ()
+    history: tuple[Mapping[str, int | float], ...] = ()
 
 
 class _Header(TypedDict):

@@ -151,7 +151,7 @@ def export_checkpoint(plan: ExportPlan, say: Say) -> Exported:
         report_bundle(folder, material)
     say(files_line(output, manifest))
     if "int8" in plan.precisions and "int8" not in manifest["models"]:
-        raise ParityError(f"{output} holds fp16 alone: no int8 graph keeps the gate. {INT8_REMEDY}")
+        raise ParityError(f"{output} holds fp16 alone: no int8 graph passes the gate. {INT8_REMEDY}")
     engines = [replace(report, path=output / report.path.relative_to(folder)) for report in reports]
     return Exported(bundle=output, manifest=manifest, engines=engines)
 
@@ -192,7 +192,7 @@ def _fill(
     scan = scan_ranges(fp32, contract, measuring.scanned.pixels)
     say(range_line(scan))
     graphs = _graphs(contract, fp32, scan, plan.precisions)
-    int8 = _int8(original, graphs, plan, cache_file) if "int8" in plan.precisions else None
+    int8 = _int8(original, graphs, measuring, plan, cache_file) if "int8" in plan.precisions else None
     if int8 is not None:
         int8.ranges.save(folder / RANGES_NAME)
         graphs = _with_int8(graphs, int8)
@@ -251,14 +251,21 @@ def _as_measured(graphs: _Graphs, int8: Int8Step | None) -> dict[Precision, onnx
     return found
 
 
-def _int8(original: Original, graphs: _Graphs, plan: ExportPlan, cache_file: Path) -> Int8Step:
+def _int8(
+    original: Original, graphs: _Graphs, measuring: _Measuring, plan: ExportPlan, cache_file: Path
+) -> Int8Step:
     """Search an int8 graph; its body is fp16 where the opset has fp16 scales, else fp32."""
+    from .int8.branches import split_concats
     from .int8.step import Int8Graphs, make_int8
 
-    fp32 = graphs.models["fp32"]
-    bodies = Int8Graphs(fp32=fp32, body=fp32, rounded=fp32)
-    if opset_of(fp32) >= DEFAULT_OPSET and graphs.rounded is not None:
-        bodies = Int8Graphs(fp32=fp32, body=graphs.models["fp16"], rounded=graphs.rounded)
+    exported = graphs.models["fp32"]
+    fp32 = split_concats(exported)
+    body = rounded = fp32
+    if opset_of(exported) >= DEFAULT_OPSET and graphs.rounded is not None:
+        # The parts of a sum may reach further than the sum: they are scanned by themselves.
+        kept = kept_fp32(fp32, scan_ranges(fp32, graphs.contract, measuring.scanned.pixels))
+        body, rounded = fp16_from_fp32(fp32, kept), rounded_as_fp16(fp32, kept)
+    bodies = Int8Graphs(exported=exported, fp32=fp32, body=body, rounded=rounded)
     return make_int8(original, graphs.contract, bodies, plan.int8, cache_file)
 
 

@@ -63,7 +63,20 @@ def gate_lines(result: Int8Result, reference: str = "PyTorch") -> list[str]:
     kept = [f"    {node}: {reason}" for node, reason in result.kept().items()]
     share = f"  {result.int8_macs_share:.2%} of the multiplications in int8"
     repairs = f", after {' and '.join(result.repairs)}" if result.repairs else ""
-    return [title, *map(_gate_laid_out, rows), f"{share}{repairs}; kept in float:", *kept]
+    runtimes = [_runtime_line(name, verdict) for name, verdict in result.runtimes.items()]
+    return [title, *map(_gate_laid_out, rows), *runtimes, f"{share}{repairs}; kept in float:", *kept]
+
+
+def _runtime_line(name: str, verdict: Mapping[str, Any]) -> str:
+    """Say what one runtime makes of the finished int8 graph."""
+    if verdict["figures"] is None:
+        return f"  {name}: does not run it ({verdict['refusal']})"
+    figures = verdict["figures"]
+    outcome = "FAILED: " + "; ".join(verdict["failures"]) if verdict["failures"] else "passed"
+    return (
+        f"  {name}: CC mean {figures['cc_mean']:.5f}, worst {figures['cc_worst']:.5f}, "
+        f"edge cases {verdict['edge_case_error']:.3f}: {outcome}"
+    )
 
 
 def _gate_row(label: str, values: GateFigures | GateLimits) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from saliency_edge.calib.frames import shipped_frames
 from saliency_edge.calib.graph import CalibratedModel
 from saliency_edge.calib.ranges import ActivationRanges
 from saliency_edge.export.frames import FrameSet, fitted
+from saliency_edge.export.int8.branches import split_concats
 from saliency_edge.export.int8.gate import Gate
 from saliency_edge.export.int8.layers import ConvLayer, conv_layers
 from saliency_edge.export.int8.quantize import Int8Conv
@@ -35,6 +36,7 @@ from seeded_networks import seeded_checkpoint, torch_maps
 class Prepared:
     """A seeded network with all that its int8 search takes."""
 
+    exported: onnx.ModelProto
     source: Int8Source
     gate: Gate
     probes: FrameSet
@@ -43,7 +45,8 @@ class Prepared:
 
 def prepared(checkpoint: Checkpoint, limits: GateLimits | None = None) -> Prepared:
     contract = contract_of(checkpoint, (1, 1))
-    fp32 = onnx_from_checkpoint(checkpoint)
+    exported = onnx_from_checkpoint(checkpoint)
+    fp32 = split_concats(exported)
     frames = fitted(shipped_frames(), contract.size_hw, contract.fit)
     kept = kept_fp32(fp32, scan_ranges(fp32, contract, frames.pixels))
     judged, probes = frames.every(2), mirrored(frames.every(3))
@@ -51,11 +54,11 @@ def prepared(checkpoint: Checkpoint, limits: GateLimits | None = None) -> Prepar
         fp32=fp32,
         body=fp16_from_fp32(fp32, kept),
         rounded=rounded_as_fp16(fp32, kept),
-        ranges=ranges_of(fp32, contract, frames.pixels),
+        ranges=ranges_of(exported, contract, frames.pixels),
     )
     references = torch_maps(checkpoint, judged.pixels)
     gate = Gate(limits=limits or GateLimits(), frames=judged, references=references, contract=contract)
-    return Prepared(source=source, gate=gate, probes=probes, contract=contract)
+    return Prepared(exported=exported, source=source, gate=gate, probes=probes, contract=contract)
 
 
 @cache

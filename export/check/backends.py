@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...runtime.backends.onnxruntime_backend import FATAL_ONLY
 from ...runtime.contract import INPUT_NAME, OUTPUT_NAME, PRECISIONS, Precision
+from ..frames import in_batches
 
 Runner: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """A loaded model: frames (N, H, W, 3) to maps (N, h, w)."""
@@ -38,6 +39,7 @@ class Backend:
         precisions: that it computes in bearable time.
         most_frames: that it computes in bearable time; None for all.
         module: that must be installed; None where it always is.
+        judges_int8: whether the int8 gate of an export runs the finished graph in it.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Backend:
     precisions: Sequence[Precision] = PRECISIONS
     most_frames: int | None = None
     module: str | None = None
+    judges_int8: bool = False
 
     def why_not(self, precision: Precision) -> str | None:
         """Say why it does not run models of a precision here; None where it does."""
@@ -59,16 +62,26 @@ class Backend:
 def backends() -> tuple[Backend, ...]:
     """Give all implementations, those that are required first."""
     onnxruntime = [
-        Backend(name=f"ONNX Runtime, optimisation {level}", load=partial(_onnxruntime, level), required=True)
+        Backend(
+            name=f"ONNX Runtime, optimisation {level}",
+            load=partial(_onnxruntime, level),
+            required=True,
+            judges_int8=level in ("off", "all"),
+        )
         for level in _OPTIMISATIONS
     ]
     return (
         *onnxruntime,
         # It computes with numpy, which convolves half precision number by number.
         Backend(name="ONNX reference evaluator", load=_reference, precisions=("fp32",), most_frames=1),
-        Backend(name="OpenCV DNN", load=_opencv),
-        Backend(name="OpenVINO", load=_openvino, module="openvino"),
+        Backend(name="OpenCV DNN", load=_opencv, judges_int8=True),
+        Backend(name="OpenVINO", load=_openvino, module="openvino", judges_int8=True),
     )
+
+
+def batched_maps(run: Runner, pixels: NDArray[np.uint8], batch: tuple[int, int]) -> NDArray[np.float32]:
+    """Run frames, (K, H, W, 3), through a loaded model in batches; one map for each frame."""
+    return np.concatenate([run(frames) for frames in in_batches(pixels, batch)])[: len(pixels)]
 
 
 def _onnxruntime(level: str, path: Path) -> Runner:

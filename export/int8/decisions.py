@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 
 from .layers import ConvLayer
 from .measure import Measure
@@ -10,6 +11,8 @@ from .quantize import Int8Conv
 from .recipe import Recipe
 from .results import GateLimits, LayerDecision
 from .scales import quantized_weights
+
+NO_RUNTIMES: Mapping[str, str] = {}
 
 
 def hurting(recipe: Recipe, limits: GateLimits) -> frozenset[str]:
@@ -29,6 +32,7 @@ def decisions(
     limits: GateLimits,
     kept: Set[str],
     steadying: Set[str] = frozenset(),
+    for_runtimes: Mapping[str, str] = NO_RUNTIMES,
 ) -> tuple[LayerDecision, ...]:
     """Write down the decision on each convolution.
 
@@ -38,11 +42,18 @@ def decisions(
         limits: of the gate.
         kept: names of those that could be int8 and stay float.
         steadying: those of them that stay so against shimmer.
+        for_runtimes: those of them that stay so because a runtime errs with them, and its name.
     """
     convs = recipe.convs(kept)
-    return tuple(
+    found = [
         _decision(layer, recipe, limits, convs.get(layer.node), steadies=layer.node in steadying)
         for layer in layers
+    ]
+    return tuple(
+        replace(each, reason=f"{for_runtimes[each.node]} does not pass the gate with it in int8")
+        if each.node in for_runtimes
+        else each
+        for each in found
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
+from ..check.edge_cases import MAX_INT8_RESPONSE_ERROR
 from ..pareto_front import front
 from ..parity import Agreement, Parity
 
@@ -24,6 +25,7 @@ class GateLimits:
         kldiv_mean: largest mean Kullback-Leibler divergence, in nats.
         kldiv_worst: largest divergence of a frame.
         peak_shift_p95: 95th percentile of the peak's movement, in cells.
+        edge_cases: largest error of the response to edge-case frames, as a share of photographs' peak.
     """
 
     cc_mean: float = 0.998
@@ -31,11 +33,12 @@ class GateLimits:
     kldiv_mean: float = 0.002
     kldiv_worst: float = 0.01
     peak_shift_p95: float = 1.0
+    edge_cases: float = MAX_INT8_RESPONSE_ERROR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateFigures:
-    """What maps keep of PyTorch's, over all frames; the fields are those of `GateLimits`.
+    """What maps keep of PyTorch's, over all frames; fields have the names of `GateLimits`.
 
     Attributes:
         cc_mean: mean correlation.
@@ -181,6 +184,8 @@ class Int8Result:
         parity: the chosen graph's agreement with PyTorch, frame by frame, on the gate's frames.
         passes: sets of precisions that were tried on the gate's frames.
         seconds: that it took.
+        runtimes: what each installed runtime makes of the finished graph, by its name, as in the manifest.
+        refusal: why the finished graph was refused although a set passes in the reference; else empty.
     """
 
     limits: GateLimits
@@ -194,6 +199,8 @@ class Int8Result:
     parity: Parity
     passes: int
     seconds: float
+    runtimes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    refusal: str = ""
 
     @property
     def passed(self) -> bool:
@@ -204,6 +211,8 @@ class Int8Result:
         """Say why no int8 graph was made; nothing where there is one."""
         if self.passed:
             return []
+        if self.refusal:
+            return [self.refusal]
         return self.figures.failures(self.limits) or ["no layer is left in int8"]
 
     def front(self) -> list[int]:
@@ -228,6 +237,7 @@ class Int8Result:
             "repairs": list(self.repairs),
             "ranges": dict(self.ranges),
             "passes": self.passes,
+            "runtimes": {name: dict(verdict) for name, verdict in self.runtimes.items()},
         }
 
 

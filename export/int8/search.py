@@ -20,6 +20,7 @@ from .layers import conv_layers, total_macs
 from .options import SearchBudget
 from .recipe import Recipe
 from .results import Int8Result, ParetoPoint
+from .runtimes import RuntimeGate, RuntimeVerdict, pass_in_runtimes
 from .search_cache import SearchCache
 from .start import Int8Source, Starter
 from .steadiness import steadied
@@ -75,21 +76,30 @@ def search_int8(
     cheapest = _cheapest(trials, start.recipe, start.broken)
     clip_maps = partial(ClipMaps.of, shipped_clip(), source.fp32, gate.contract)
     chosen, temporal = steadied(trials, cheapest, clip_maps, cache)
+    against_flicker = frozenset(chosen.kept_nodes).difference(cheapest.kept_nodes)
+    verdicts: tuple[RuntimeVerdict, ...] = ()
+    for_runtimes: Mapping[str, str] = {}
+    if chosen.passed:
+        chosen, verdicts, for_runtimes = pass_in_runtimes(trials, chosen, RuntimeGate(gate, source.fp32))
+        if for_runtimes:
+            temporal = clip_maps().compared({"int8": trials.graph(frozenset(chosen.kept_nodes))})
+    failed = next((verdict for verdict in verdicts if verdict.failures), None)
     _widen(trials, start.recipe, chosen)
     kept = frozenset(chosen.kept_nodes)
-    steadying = kept.difference(cheapest.kept_nodes)
     result = Int8Result(
         limits=gate.limits,
         figures=chosen.figures,
         int8_macs_share=chosen.int8_macs_share,
-        layers=decisions(layers, start.recipe, gate.limits, kept, steadying),
+        layers=decisions(layers, start.recipe, gate.limits, kept, against_flicker, for_runtimes),
         pareto=tuple(trials.points),
-        taken=trials.points.index(chosen) if chosen.passed else None,
+        taken=trials.points.index(chosen) if chosen.passed and failed is None else None,
         repairs=start.repairs,
         ranges=_ranges_json(source.ranges),
         parity=Parity(precision="int8", frames=trials.agreements(kept), rounded=True),
         passes=len(trials.points),
         seconds=time.monotonic() - start_s,
+        runtimes={verdict.runtime: verdict.to_json() for verdict in verdicts},
+        refusal="" if failed is None else f"{failed.runtime}: {'; '.join(failed.failures)}",
     )
     if not result.passed:
         return Int8Search(result=result, model=None, rivals={}, measured=None, temporal=None)

@@ -37,14 +37,22 @@ MOST_FRAMES = 512
 MOST_GATE_FRAMES = 24
 _GATE_SHARE = 0.25
 _FEWEST_FRAMES = 16
-_METHOD = 7
+_METHOD = 8
 """Counts up when what is measured changes: a search that was stopped goes on by its own rules only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Int8Graphs:
-    """What the int8 step starts from; see `start.Int8Source`."""
+    """What the int8 step starts from.
 
+    Attributes:
+        exported: the fp32 graph that activation ranges belong to.
+        fp32: the same with Concats split, see `branches.py`.
+        body: see `start.Int8Source`.
+        rounded: see `start.Int8Source`.
+    """
+
+    exported: onnx.ModelProto
     fp32: onnx.ModelProto
     body: onnx.ModelProto
     rounded: onnx.ModelProto
@@ -99,7 +107,7 @@ def make_int8(
         InputError: the user's frames cannot be read, or are too few.
         ParityError: a map holds NaN.
     """
-    material = _material(contract, graphs.fp32, options)
+    material = _material(contract, graphs.exported, options)
     judged = material.judged
     gate = Gate(
         limits=options.limits,

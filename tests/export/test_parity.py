@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from saliency_edge.export.check.odd_frames import odd_frames
+from saliency_edge.export.check.edge_cases import edge_case_frames
 from saliency_edge.export.ort_session import ort_maps
 from saliency_edge.export.parity import Agreement, Parity, agreement, compare, peak_shift, reference_maps
 from saliency_edge.export.to_onnx import contract_of, onnx_from_checkpoint
@@ -121,9 +121,11 @@ def test_worst_is_taken_figure_by_figure() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SMALL_HW))
-def test_fp32_agrees_on_photographs_and_on_odd_frames(name: str) -> None:
+def test_fp32_agrees_on_photographs_and_on_edge_case_frames(name: str) -> None:
     checkpoint = seeded_checkpoint(name)
-    frames = np.concatenate([frames_for(checkpoint).pixels, odd_frames(checkpoint.config.size_hw).pixels])
+    frames = np.concatenate(
+        [frames_for(checkpoint).pixels, edge_case_frames(checkpoint.config.size_hw).pixels]
+    )
     names = [str(number) for number in range(len(frames))]
     maps = ort_maps(exported(name), contract_of(checkpoint, (1, 8)), frames)
 

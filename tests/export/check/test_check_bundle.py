@@ -16,7 +16,7 @@ from engine_bundles import replace_model
 from saliency_edge.calib.frames import shipped_frames
 from saliency_edge.export.check.backends import backends
 from saliency_edge.export.check.check_bundle import CheckReport, check_bundle
-from saliency_edge.export.check.odd_frames import odd_frames
+from saliency_edge.export.check.edge_cases import edge_case_frames
 from saliency_edge.export.export_checkpoint import ExportPlan, export_checkpoint
 from saliency_edge.export.int8.options import Int8Options, SearchBudget
 from saliency_edge.export.tensorrt.build import EnginePlan
@@ -87,7 +87,7 @@ def test_a_sound_bundle_passes_everywhere(sound: Path) -> None:
     assert len(lines) == len(report.rows)
 
 
-def test_frames_are_real_and_odd(deep: Path) -> None:
+def test_frames_are_real_and_edge_cases(deep: Path) -> None:
     report, _ = check(deep)
     golden = np.load(deep / "golden.npz")["names"]
 
@@ -150,8 +150,8 @@ def test_what_cannot_run_here_is_said_not_failed() -> None:
     assert "takes minutes" in str(backends()[4].why_not("fp16"))
 
 
-def test_odd_frames_are_what_they_say() -> None:
-    frames = odd_frames((30, 40))
+def test_edge_case_frames_are_what_they_say() -> None:
+    frames = edge_case_frames((30, 40))
     by_name = dict(zip(frames.names, frames.pixels, strict=True))
 
     assert by_name["black"].max() == 0

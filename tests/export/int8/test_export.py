@@ -15,13 +15,16 @@ from saliency_edge.export.int8.options import Int8Options, SearchBudget
 from saliency_edge.export.int8.results import GateLimits
 from saliency_edge.export.tensorrt.build import EnginePlan
 from saliency_edge.runtime.artifact import sha256_of
+from saliency_edge.runtime.contract import Precision
 from saliency_edge.runtime.errors import ParityError
 from seeded_networks import save_seeded
 from toy_models import noise
 
 pytestmark = pytest.mark.slow
 
-OPEN = GateLimits(cc_mean=0, cc_worst=0, kldiv_mean=100, kldiv_worst=100, peak_shift_p95=1000)
+OPEN = GateLimits(
+    cc_mean=0, cc_worst=0, kldiv_mean=100, kldiv_worst=100, peak_shift_p95=1000, edge_cases=1000
+)
 
 
 @pytest.fixture(scope="module")
@@ -83,18 +86,16 @@ def test_same_inputs_give_the_same_models(plan: ExportPlan) -> None:
     assert first == second
 
 
-def test_a_gate_that_is_shut_leaves_fp16_and_fails(plan: ExportPlan, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precisions", [("int8",), ("fp16", "int8")])
+def test_int8_that_fails_its_gate_leaves_fp16_and_fails(
+    plan: ExportPlan, tmp_path: Path, precisions: tuple[Precision, ...]
+) -> None:
     shut = replace(plan.int8, limits=replace(OPEN, cc_mean=2.0))
     output = tmp_path / "bundle"
 
-    with pytest.raises(ParityError, match="holds fp16 alone: no int8 graph keeps the gate"):
-        export(replace(plan, int8=shut, output=output))
+    with pytest.raises(ParityError, match="holds fp16 alone: no int8 graph passes the gate"):
+        export(replace(plan, int8=shut, output=output, precisions=precisions))
     manifest = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
     assert set(manifest["models"]) == {"fp32", "fp16"}
     assert not manifest["int8"]["passed"]
     assert "int8 does not pass the gate" in (output / "report.html").read_text(encoding="utf-8")
-
-    with pytest.raises(ParityError, match="holds fp16 alone: no int8 graph keeps the gate"):
-        export(replace(plan, int8=shut, output=output, precisions=("fp16", "int8")))
-    manifest = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
-    assert set(manifest["models"]) == {"fp32", "fp16"}

@@ -69,8 +69,8 @@ def test_scales_are_half_symmetric_and_per_channel_on_axis_0(name: str) -> None:
 
 
 def test_inputs_of_a_concat_share_one_scale() -> None:
-    layers = conv_layers(seeded("mlnet_small").source.fp32)
-    groups = shared_scales(seeded("mlnet_small").source.fp32, [layer.tensor for layer in layers])
+    layers = conv_layers(seeded("mlnet_small").exported)
+    groups = shared_scales(seeded("mlnet_small").exported, [layer.tensor for layer in layers])
 
     assert groups["blocks.4.4.concat"] == ("blocks.2.4.maxpool", "blocks.3.4.maxpool", "blocks.4.4.concat")
     assert groups["blocks.0.0.relu"] == ("blocks.0.0.relu",)

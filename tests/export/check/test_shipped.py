@@ -13,12 +13,14 @@ from saliency_edge.export.check.check_bundle import check_bundle
 from shipped_bundles import shipped_bundle
 
 PRECISIONS = {"fp32", "fp16", "int8"}
-in_ci = pytest.mark.skipif(os.environ.get("CI") != "true", reason="takes many minutes: run where CI=true")
+takes_long = pytest.mark.skipif(
+    os.environ.get("SALIENCY_LONG_TESTS") != "1", reason="takes many minutes: run with SALIENCY_LONG_TESTS=1"
+)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("network", ["deep_half", "mlnet_small", pytest.param("mlnet", marks=in_ci)])
+@pytest.mark.parametrize("network", ["deep_half", "mlnet_small", pytest.param("mlnet", marks=takes_long)])
 def test_shipped_networks_pass_in_every_runtime(network: str) -> None:
     bundle = shipped_bundle(network)
     report = check_bundle(bundle, print)

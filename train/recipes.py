@@ -45,6 +45,32 @@ class Recipe:
 
 
 _LOSS = "kld+0.2*cc+0.1*nss"
+_DEEP_HALF_DISTILLED = Recipe(
+    network="deep_half",
+    sizes_hw=((240, 320),),
+    per_batch={"mit1003": 2, "crowd": 2, "scene500": 1, "salicon": 1, "distilled": 2},
+    loss=_LOSS,
+    blended=True,
+    config=FitConfig(steps=520, learning_rate=1.5e-4, warmup=20, ema=0.99, validate_every=260, seed=7),
+)
+# Both sizes in turn, so that one file serves both; it is chosen by the large one.
+_MLNET_DISTILLED = Recipe(
+    network="mlnet",
+    sizes_hw=((480, 640), (240, 320)),
+    per_batch={"mit1003": 2, "crowd": 1, "scene500": 1, "salicon": 1, "distilled": 1},
+    loss=_LOSS,
+    blended=True,
+    config=FitConfig(
+        steps=260,
+        learning_rate=2e-4,
+        backbone_rate=0.5,
+        frozen_blocks=2,
+        warmup=20,
+        ema=0.99,
+        validate_every=130,
+        seed=8,
+    ),
+)
 RECIPES: dict[str, Recipe] = {
     "lite2": Recipe(
         network="lite2",
@@ -69,56 +95,17 @@ RECIPES: dict[str, Recipe] = {
         loss=_LOSS,
         config=FitConfig(steps=450, learning_rate=1.5e-4, warmup=30, ema=0.99, validate_every=150, seed=5),
     ),
-    "deep_half_distilled": Recipe(
-        network="deep_half",
-        sizes_hw=((240, 320),),
-        per_batch={"mit1003": 2, "crowd": 2, "scene500": 1, "salicon": 1, "distilled": 2},
-        loss=_LOSS,
-        blended=True,
-        config=FitConfig(steps=520, learning_rate=1.5e-4, warmup=20, ema=0.99, validate_every=260, seed=7),
-    ),
-    "deep_half_last": Recipe(
-        network="deep_half",
-        sizes_hw=((240, 320),),
+    "deep_half_distilled": _DEEP_HALF_DISTILLED,
+    "deep_half_last": replace(
+        _DEEP_HALF_DISTILLED,
         per_batch={"mit1003": 2, "crowd": 1, "scene500": 1, "salicon": 2, "distilled": 2},
-        loss=_LOSS,
-        blended=True,
-        config=FitConfig(steps=500, learning_rate=2e-4, warmup=20, ema=0.99, validate_every=250, seed=9),
-    ),
-    # Both sizes in turn, so that one file serves both; it is chosen by the large one.
-    "mlnet_distilled": Recipe(
-        network="mlnet",
-        sizes_hw=((480, 640), (240, 320)),
-        per_batch={"mit1003": 2, "crowd": 1, "scene500": 1, "salicon": 1, "distilled": 1},
-        loss=_LOSS,
-        blended=True,
-        config=FitConfig(
-            steps=260,
-            learning_rate=2e-4,
-            backbone_rate=0.5,
-            frozen_blocks=2,
-            warmup=20,
-            ema=0.99,
-            validate_every=130,
-            seed=8,
+        config=replace(
+            _DEEP_HALF_DISTILLED.config, steps=500, learning_rate=2e-4, validate_every=250, seed=9
         ),
     ),
-    "mlnet_last": Recipe(
-        network="mlnet",
-        sizes_hw=((480, 640), (240, 320)),
-        per_batch={"mit1003": 2, "crowd": 1, "scene500": 1, "salicon": 1, "distilled": 1},
-        loss=_LOSS,
-        blended=True,
-        config=FitConfig(
-            steps=240,
-            learning_rate=2e-4,
-            backbone_rate=0.5,
-            frozen_blocks=2,
-            warmup=20,
-            ema=0.99,
-            validate_every=120,
-            seed=10,
-        ),
+    "mlnet_distilled": _MLNET_DISTILLED,
+    "mlnet_last": replace(
+        _MLNET_DISTILLED, config=replace(_MLNET_DISTILLED.config, steps=240, validate_every=120, seed=10)
     ),
 }
 

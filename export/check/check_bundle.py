@@ -7,7 +7,6 @@ Of an int8 model the response to them is compared, before the output is scaled: 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from ..frames import FrameSet
 from ..parity import Parity, compare
 from ..tensorrt.build import Say
 from .backends import Backend, backends, batched_maps
-from .edge_cases import MAX_INT8_RESPONSE_ERROR, ResponseReference, edge_case_frames, response_graph
+from .edge_cases import MAX_INT8_RESPONSE_ERROR, ResponseReference, edge_case_frames
 
 if TYPE_CHECKING:
     from ..layer_error import LayerError
@@ -202,10 +201,7 @@ def _int8_row(backend: Backend, path: Path, real: FrameSet, references: _Referen
     if row.parity is None or references.responses is None:
         return row
     batch = (at_once, at_once)
-    with tempfile.TemporaryDirectory() as folder:
-        cut = Path(folder) / path.name
-        onnx.save(response_graph(onnx.load(path)), cut)
-        errors = references.responses.errors(backend.load(cut), batch)
+    errors = references.responses.errors_of(onnx.load(path), backend.load, batch)
     maps = batched_maps(backend.load(path), references.edge_cases.pixels, batch)
     name = max(errors, key=errors.__getitem__)
     row = replace(row, response_error=errors[name])

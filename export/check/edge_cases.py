@@ -8,12 +8,15 @@ nothing. So int8 is compared before the output is scaled, as a share of what pho
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...runtime.artifact import temporary_folder
 from ...runtime.contract import OUTPUT_NAME
 from ..frames import FrameSet
 
@@ -127,6 +130,21 @@ class ResponseReference:
             responses=batched_maps(run, frames.pixels, batch),
             photograph_peak=max(float(peaks.min()), float(np.finfo(np.float32).tiny)),
         )
+
+    def errors_of(
+        self, model: onnx.ModelProto, load: Callable[[Path], Runner], batch: tuple[int, int]
+    ) -> dict[str, float]:
+        """Errors of another deployed graph's responses in some runtime, see `errors`.
+
+        Args:
+            model: the graph, not cut.
+            load: opens an `.onnx` file in the runtime; what it raises is raised.
+            batch: smallest and largest number of frames in a batch.
+        """
+        with temporary_folder("response") as folder:
+            path = folder / "response.onnx"
+            path.write_bytes(response_graph(model).SerializeToString())
+            return self.errors(load(path), batch)
 
     def errors(self, run: Runner, batch: tuple[int, int]) -> dict[str, float]:
         """Largest error of another graph's responses, as a share of `photograph_peak`, by the frame's name.

@@ -8,18 +8,17 @@ the layer without which it errs least is left in fp16, a few times; then int8 is
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...runtime.artifact import temporary_folder
 from ...runtime.errors import ParityError
 from ...runtime.progress import progress
 from ..check.backends import Backend, backends, batched_maps
-from ..check.edge_cases import ResponseReference, response_graph
+from ..check.edge_cases import ResponseReference
 from ..frames import FrameSet
 from ..parity import compare
 from .results import GateFigures, ParetoPoint, gate_figures, plain
@@ -121,12 +120,11 @@ class RuntimeGate:
             names=tuple(gate.frames.names[place] for place in places), pixels=gate.frames.pixels[places]
         )
         try:
-            with tempfile.TemporaryDirectory(prefix="saliency-int8-") as folder:
-                path, cut = Path(folder) / "int8.onnx", Path(folder) / "response.onnx"
+            with temporary_folder("int8") as folder:
+                path = folder / "int8.onnx"
                 path.write_bytes(model.SerializeToString())
-                cut.write_bytes(response_graph(model).SerializeToString())
                 maps = batched_maps(backend.load(path), frames.pixels, self._batch)
-                errors = self._responses.errors(backend.load(cut), self._batch)
+            errors = self._responses.errors_of(model, backend.load, self._batch)
         except Exception as error:  # each runtime has its own kinds
             reason = str(error).strip().partition("\n")[0]
             refused = (f"refuses the graph: {reason}",) if backend.required else ()

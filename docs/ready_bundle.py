@@ -9,6 +9,7 @@ stores its files as deltas against the checkpoint: see runtime/ready.py.
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 import tempfile
@@ -20,9 +21,24 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from saliency_edge.runtime.ready import READY, WEIGHTS, rounded, tensors_of, unpack
+from saliency_edge.runtime.ready import READY, WEIGHTS, rounded, unpack
 
 SMALLEST_BYTES = 256  # shorter tensors are no gain
+
+
+def tensors_of(weights: bytes) -> dict[str, tuple[int, int, tuple[int, ...]]]:
+    """Where the tensors of a safetensors file lie: first byte, bytes and shape, by name."""
+    (size,) = struct.unpack("<Q", weights[:8])
+    header = json.loads(weights[8 : 8 + size])
+    return {
+        name: (
+            8 + size + entry["data_offsets"][0],
+            entry["data_offsets"][1] - entry["data_offsets"][0],
+            tuple(entry["shape"]),
+        )
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
 
 
 def delta(target: bytes, model: onnx.ModelProto, weights: bytes) -> dict[str, NDArray[Any]]:

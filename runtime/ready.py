@@ -10,7 +10,6 @@ docs/ready_bundle.py.
 from __future__ import annotations
 
 import json
-import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .artifact import atomic_folder, sha256_of, temporary_directory
+from .artifact import atomic_folder, sha256_of, temporary_directory, unwritable
 from .bundle import MANIFEST_NAME
 from .errors import ArtifactError, OutputError, UsageError
 from .machine import cache_folder
@@ -143,21 +142,6 @@ def rounded(kernel: NDArray[np.float16], scales: NDArray[np.float32]) -> NDArray
     return integers
 
 
-def tensors_of(weights: bytes) -> dict[str, tuple[int, int, tuple[int, ...]]]:
-    """Where the tensors of a safetensors file lie: first byte, bytes and shape, by name."""
-    (size,) = struct.unpack("<Q", weights[:8])
-    header = json.loads(weights[8 : 8 + size])
-    return {
-        name: (
-            8 + size + entry["data_offsets"][0],
-            entry["data_offsets"][1] - entry["data_offsets"][0],
-            tuple(entry["shape"]),
-        )
-        for name, entry in header.items()
-        if name != "__metadata__"
-    }
-
-
 def _is_whole(folder: Path) -> bool:
     """Whether a bundle's files are there at their sizes; their hashes are checked when they are loaded."""
     try:
@@ -173,4 +157,4 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
             (folder / name).write_bytes(content)
     except OSError as error:
-        raise OutputError(f"cannot write {folder}: {error.strerror or error}. Make room there") from error
+        raise unwritable(folder, error) from error

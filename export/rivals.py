@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..runtime.artifact import write_json
+from ..runtime.artifact import temporary_folder, write_json
 from ..runtime.bundle import MANIFEST_NAME
 from ..runtime.errors import BuildError
 from ..runtime.machine import find_gpu
@@ -36,10 +35,10 @@ def rival_bundles(
         plan: what the bundle's engines were built by.
         say: takes the lines that people read.
     """
-    with tempfile.TemporaryDirectory(prefix="saliency-rivals-") as parent:
+    with temporary_folder("rivals") as parent:
         found = {}
         for place, model in models.items():
-            folder = Path(parent) / str(place)
+            folder = parent / str(place)
             _write(folder, bundle, model)
             try:
                 _build(folder, plan)

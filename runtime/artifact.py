@@ -415,8 +415,8 @@ def _is_leftover(name: str) -> bool:
         os.kill(int(process), 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):
-        return False
+    except (OSError, OverflowError):  # another user's, or no number of a process
+        pass
     return False
 
 

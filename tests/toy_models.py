@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from saliency_edge.runtime.artifact import sha256_of
 from saliency_edge.runtime.contract import METADATA_KEY, Contract, Fit, Precision
@@ -69,6 +69,26 @@ def toy_model(contract: Contract, scale: float = 1 / 255) -> onnx.ModelProto:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
     return model
+
+
+def deployed(
+    name: str, body: Sequence[onnx.NodeProto], constants: dict[str, NDArray[Any]]
+) -> onnx.ModelProto:
+    """Put a body, from `data` (1, 3, 24, 32) BGR to `conv`, between the ends of a deployed graph."""
+    nodes = [
+        helper.make_node("Cast", ["frame"], ["pixels"], name="input.cast", to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["pixels"], ["data"], name="input.transpose", perm=[0, 3, 1, 2]),
+        *body,
+        helper.make_node("ReduceMax", ["conv", "axes"], ["saliency"], name="output.reducemax", keepdims=0),
+    ]
+    tensors = [numpy_helper.from_array(values, key) for key, values in constants.items()]
+    tensors.append(numpy_helper.from_array(np.array([1]), "axes"))
+    frame = helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, 24, 32, 3])
+    saliency = helper.make_tensor_value_info("saliency", TensorProto.FLOAT, [1, 24, 32])
+    graph = helper.make_graph(nodes, name, [frame], [saliency], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    helper.set_model_props(model, {METADATA_KEY: toy_contract().to_json()})
+    return onnx.shape_inference.infer_shapes(model)
 
 
 def save_toy(path: Path, contract: Contract | None = None, scale: float = 1 / 255) -> Path:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-from contextlib import suppress
-from threading import Thread
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from byte_pipes import reader_of
 from fuzzing import BOUNDED, damaged_bytes, refuses
 from saliency_edge.runtime.stream.sources.containers import container_frames
-from saliency_edge.runtime.stream.sources.raw_frames import ByteReader
 
 pytestmark = pytest.mark.timeout(120)  # what hangs, fails
 
@@ -38,20 +35,8 @@ def stream(request: pytest.FixtureRequest) -> bytes:
 
 def read_all(data: bytes) -> int:
     """Count the pictures that come out of a pipe that this was written into."""
-    readable, writable = os.pipe()
-
-    def write() -> None:
-        with suppress(BrokenPipeError), os.fdopen(writable, "wb") as stream:
-            stream.write(data)
-
-    writer = Thread(target=write)
-    writer.start()
-    try:
-        reader = ByteReader(readable, name="pipe", timeout_s=5.0, is_stopped=lambda: False)
+    with reader_of(data) as reader:
         return sum(1 for _ in container_frames(reader))
-    finally:
-        os.close(readable)
-        writer.join()
 
 
 def test_whole_streams_give_their_frames(stream: bytes) -> None:

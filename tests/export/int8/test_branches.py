@@ -10,15 +10,14 @@ import onnx
 import pytest
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from quantizing import seeded, weights_of
 from saliency_edge.export.int8.branches import split_concats
 from saliency_edge.export.int8.layers import conv_layers, total_macs
 from saliency_edge.export.int8.quantize import Int8Conv, quantize
 from saliency_edge.export.ort_session import cpu_session, ort_maps
-from saliency_edge.runtime.contract import METADATA_KEY
-from toy_models import toy_contract
+from toy_models import deployed
 
 BRANCHES = ["encode.0", "encode.1", "encode.2"]
 CHANNELS = 4
@@ -68,9 +67,7 @@ def joining(channels: int = CHANNELS) -> onnx.ModelProto:
     unit = np.eye(size, dtype=np.float32)[:, :, None, None]
     pick = np.zeros((channels, 3, 1, 1), np.float32)
     pick[:, 2] = 1 / 255
-    nodes = [
-        helper.make_node("Cast", ["frame"], ["pixels"], name="input.cast", to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["pixels"], ["data"], name="input.transpose", perm=[0, 3, 1, 2]),
+    body = [
         *(helper.make_node("Conv", ["data", "pick"], [name], name=name) for name in ("left", "right")),
         *(
             helper.make_node("Relu", [name], [f"{name}.relu"], name=f"{name}.relu")
@@ -78,20 +75,8 @@ def joining(channels: int = CHANNELS) -> onnx.ModelProto:
         ),
         helper.make_node("Concat", ["left.relu", "right.relu"], ["both"], name="both", axis=1),
         helper.make_node("Conv", ["both", "unit", "bias"], ["conv"], name="conv"),
-        helper.make_node("ReduceMax", ["conv", "axes"], ["saliency"], name="output.reducemax", keepdims=0),
     ]
-    constants = [
-        numpy_helper.from_array(pick, "pick"),
-        numpy_helper.from_array(unit, "unit"),
-        numpy_helper.from_array(np.zeros(size, np.float32), "bias"),
-        numpy_helper.from_array(np.array([1]), "axes"),
-    ]
-    frame = helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, 24, 32, 3])
-    saliency = helper.make_tensor_value_info("saliency", TensorProto.FLOAT, [1, 24, 32])
-    graph = helper.make_graph(nodes, "joining", [frame], [saliency], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
-    helper.set_model_props(model, {METADATA_KEY: toy_contract().to_json()})
-    return onnx.shape_inference.infer_shapes(model)
+    return deployed("joining", body, {"pick": pick, "unit": unit, "bias": np.zeros(size, np.float32)})
 
 
 def levels(model: onnx.ModelProto, path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

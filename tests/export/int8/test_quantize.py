@@ -8,16 +8,16 @@ import numpy as np
 import onnx
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from quantizing import minmax_convs, seeded, weights_of
 from saliency_edge.export.int8.layers import conv_layers, shared_scales, total_macs
 from saliency_edge.export.int8.quantize import Int8Conv, quantize
 from saliency_edge.export.int8.scales import fake_quantized, quantized_weights, scale_of
 from saliency_edge.export.ort_session import cpu_session, ort_maps
-from saliency_edge.runtime.contract import METADATA_KEY, Contract
+from saliency_edge.runtime.contract import Contract
 from seeded_networks import exported, initialisers
-from toy_models import toy_contract
+from toy_models import deployed
 
 NETWORKS = ("deep_half", "mlnet_small")
 
@@ -107,23 +107,8 @@ def test_file_runs_in_onnx_runtime_near_its_rounded_twin(name: str) -> None:
 
 
 def one_convolution(kernel: np.ndarray, bias: np.ndarray) -> onnx.ModelProto:
-    nodes = [
-        helper.make_node("Cast", ["frame"], ["pixels"], name="input.cast", to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["pixels"], ["data"], name="input.transpose", perm=[0, 3, 1, 2]),
-        helper.make_node("Conv", ["data", "weight", "bias"], ["conv"], name="conv", pads=[1, 1, 1, 1]),
-        helper.make_node("ReduceMax", ["conv", "axes"], ["saliency"], name="output.reducemax", keepdims=0),
-    ]
-    constants = [
-        numpy_helper.from_array(kernel, "weight"),
-        numpy_helper.from_array(bias, "bias"),
-        numpy_helper.from_array(np.array([1]), "axes"),
-    ]
-    frame = helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, 24, 32, 3])
-    saliency = helper.make_tensor_value_info("saliency", TensorProto.FLOAT, [1, 24, 32])
-    graph = helper.make_graph(nodes, "one", [frame], [saliency], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
-    helper.set_model_props(model, {METADATA_KEY: toy_contract().to_json()})
-    return onnx.shape_inference.infer_shapes(model)
+    conv = helper.make_node("Conv", ["data", "weight", "bias"], ["conv"], name="conv", pads=[1, 1, 1, 1])
+    return deployed("one", [conv], {"weight": kernel, "bias": bias})
 
 
 def test_quantised_convolution_equals_integer_arithmetic() -> None:

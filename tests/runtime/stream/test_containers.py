@@ -6,15 +6,15 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from threading import Thread
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from byte_pipes import reader_of
 from saliency_edge.runtime.errors import InputError
 from saliency_edge.runtime.stream.sources.containers import container_frames
 from saliency_edge.runtime.stream.sources.raw_frames import (
@@ -35,24 +35,6 @@ needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg
 needs_gstreamer = pytest.mark.skipif(
     shutil.which("gst-launch-1.0") is None, reason="gst-launch-1.0 is not installed"
 )
-
-
-@contextmanager
-def reader_of(data: bytes) -> Generator[ByteReader, None, None]:
-    """Send bytes through a pipe."""
-    readable, writable = os.pipe()
-
-    def write() -> None:
-        with suppress(BrokenPipeError), os.fdopen(writable, "wb") as stream:
-            stream.write(data)
-
-    writer = Thread(target=write)
-    writer.start()
-    try:
-        yield ByteReader(readable, name="pipe", timeout_s=5.0, is_stopped=lambda: False)
-    finally:
-        os.close(readable)
-        writer.join()
 
 
 def frames_in(

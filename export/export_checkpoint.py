@@ -30,12 +30,10 @@ from .ort_session import ort_maps
 from .parity import Parity, compare
 from .range_scan import RangeScan, scan_ranges
 from .report.page import Material, report_bundle
-from .rivals import rival_bundles
-from .rounding import rounded_as_fp16
-from .speed import Speed, measure_speed
+from .speed import Speed, measure_speed, rival_bundles
 from .summary import INT8_REMEDY, contract_line, files_line, gate_lines, parity_lines, range_line
 from .tensorrt.build import EnginePlan, Say, build_all, check_plan, why_none
-from .to_fp16 import fp16_from_fp32, kept_fp32
+from .to_fp16 import fp16_from_fp32, kept_fp32, rounded_as_fp16
 from .to_onnx import CheckpointOriginal, Original, opset_of
 
 if TYPE_CHECKING:

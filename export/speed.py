@@ -5,20 +5,32 @@ Beside them the other sets on the Pareto front, so that the front shows what mor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack, closing
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.artifact import temporary_folder, write_json
 from ..runtime.backends.backend import LoadOptions, Model
 from ..runtime.backends.select import load_model
 from ..runtime.bench.statistics import Interval, median_interval
 from ..runtime.bench.timing import FRAME, InterleavedPlan, ModelWorkload, run_interleaved, synthetic_frame
+from ..runtime.bundle import MANIFEST_NAME
 from ..runtime.contract import Precision
+from ..runtime.errors import BuildError
+from ..runtime.machine import find_gpu
+from ..runtime.records import read_json
+from .bundle import GOLDEN_NAME, file_entry, write_model
+from .tensorrt.build import EnginePlan, Say, build_all
+
+if TYPE_CHECKING:
+    import onnx
+
 
 _QUICK = InterleavedPlan(rounds=5, precision=0.05, seconds=15.0)
 
@@ -127,3 +139,46 @@ def _times_ms(engines: Mapping[str, Model]) -> dict[str, NDArray[np.float64]]:
     workloads = {name: ModelWorkload(engine, frame_bgr, batch) for name, engine in engines.items()}
     series = run_interleaved(workloads, _QUICK)
     return {name: series[name][FRAME] * 1e3 / batch for name in engines}
+
+
+@contextmanager
+def rival_bundles(
+    bundle: Path, models: Mapping[int, onnx.ModelProto], plan: EnginePlan, say: Say
+) -> Iterator[dict[int, Path]]:
+    """Give each graph a bundle of its own, gone when the block is left.
+
+    Where there is a GPU, each gets the same engines as the bundle, so that the same backend runs all of them;
+    one whose engine cannot be built is left out, which is said.
+
+    Args:
+        bundle: the folder that holds the graph that was taken.
+        models: the others, by their place among the sets that were tried.
+        plan: what the bundle's engines were built by.
+        say: takes the lines that people read.
+    """
+    with temporary_folder("rivals") as parent:
+        found = {}
+        for place, model in models.items():
+            folder = parent / str(place)
+            _write(folder, bundle, model)
+            try:
+                _build(folder, plan)
+                found[place] = folder
+            except BuildError as error:
+                say(f"set {place + 1} is not timed: {error}")
+        yield found
+
+
+def _build(folder: Path, plan: EnginePlan) -> None:
+    if find_gpu() is not None:
+        build_all(folder, ["int8"], plan, lambda _line: None)
+
+
+def _write(folder: Path, bundle: Path, model: onnx.ModelProto) -> None:
+    """Write what a device needs to run the graph."""
+    folder.mkdir()
+    path = write_model(folder, model, "int8")
+    shutil.copy(bundle / GOLDEN_NAME, folder)
+    manifest = read_json(bundle / MANIFEST_NAME)
+    own = {"models": {"int8": file_entry(path)}, "parity": {}}  # what was measured is the taken graph's
+    write_json(folder / MANIFEST_NAME, {**manifest, **own})

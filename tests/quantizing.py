@@ -24,8 +24,7 @@ from saliency_edge.export.int8.quantize import Int8Conv
 from saliency_edge.export.int8.results import GateLimits
 from saliency_edge.export.int8.start import Int8Source
 from saliency_edge.export.range_scan import scan_ranges
-from saliency_edge.export.rounding import rounded_as_fp16
-from saliency_edge.export.to_fp16 import fp16_from_fp32, kept_fp32
+from saliency_edge.export.to_fp16 import fp16_from_fp32, kept_fp32, rounded_as_fp16
 from saliency_edge.export.to_onnx import contract_of, onnx_from_checkpoint
 from saliency_edge.runtime.contract import Contract
 from saliency_edge.train.checkpoint import Checkpoint

@@ -1,9 +1,9 @@
-"""The search for the cheapest set of precisions that passes the gate."""
+"""The search for the cheapest set of precisions that passes the gate, and does not flicker on a clip."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,11 +23,12 @@ from .results import Int8Result, ParetoPoint
 from .runtimes import RuntimeGate, RuntimeVerdict, pass_in_runtimes
 from .search_cache import SearchCache
 from .start import Int8Source, Starter
-from .steadiness import steadied
+from .trembling import trembling_alone
 from .trials import Trials
 
 if TYPE_CHECKING:
     import onnx
+
 
 _EXTRA_SETS = 1
 """Sets beyond the cheapest one that are measured for the Pareto front."""
@@ -157,3 +158,54 @@ def _ranges_json(ranges: ActivationRanges) -> dict[str, Any]:
         "model_sha256": key.model_sha256,
         "method": key.method,
     }
+
+
+MOST_STEADYING = 4
+"""Sets that are tried against shimmer, at most."""
+_MARGIN = 0.9
+"""What a set may tremble by the forecast, as a part of what the limit allows: it is a forecast."""
+
+
+def steadied(
+    trials: Trials, cheapest: ParetoPoint, clip_maps: Callable[[], ClipMaps], cache: SearchCache
+) -> tuple[ParetoPoint, TemporalParity | None]:
+    """Keep further layers in float while the maps of a clip flicker more than they may.
+
+    Which ones, follows from how much each layer alone trembles: rounding errors of different layers hardly
+    know of each other, so their squares add up, and those of all layers to the square of the flicker.
+
+    Args:
+        trials: what the gate says of sets.
+        cheapest: the set that the gate let through.
+        clip_maps: gives the clip; called where the gate let a set through.
+        cache: of this search.
+
+    Returns:
+        The first set that passes the gate and is steady, and how it moves; where none of `MOST_STEADYING` is,
+        the set as it was, whose shimmer is then reported.
+
+    Raises:
+        ParityError: a map holds NaN.
+    """
+    if not cheapest.passed:
+        return cheapest, None
+    clip = clip_maps()
+    movement = moved = _movement(trials, cheapest, clip)
+    if not movement.shimmers("int8"):
+        return cheapest, movement
+    trembling = trembling_alone(trials.start, clip.contract, clip.frames.pixels, cache)
+    given = kept = frozenset(cheapest.kept_nodes)
+    for _ in range(min(MOST_STEADYING, trials.left)):
+        most = _MARGIN * moved.allowed_share("int8") * trembling.of_others(kept)
+        kept = trembling.cheapest(given, most)
+        point = trials.attempt(kept, f"{', '.join(sorted(kept - given))} kept against shimmer")
+        if not point.passed:
+            break
+        moved = _movement(trials, point, clip)
+        if not moved.shimmers("int8"):
+            return point, moved
+    return cheapest, movement
+
+
+def _movement(trials: Trials, point: ParetoPoint, clip: ClipMaps) -> TemporalParity:
+    return clip.compared({"int8": trials.graph(frozenset(point.kept_nodes))})

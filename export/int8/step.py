@@ -20,8 +20,7 @@ from ...runtime.contract import Contract
 from ...runtime.errors import InputError, UsageError
 from ...runtime.progress import progress
 from ..frames import FrameSet
-from .gate import Gate
-from .gate_frames import shipped_gate_frames, shipped_probes, unseen
+from .gate import Gate, shipped_gate_frames, shipped_probes, unseen
 from .options import Int8Options
 from .search import Int8Search, search_int8
 from .search_cache import SearchCache

@@ -14,8 +14,7 @@ from onnx import numpy_helper
 from saliency_edge.export.int8.quantize import Int8Conv, quantize
 from saliency_edge.export.layer_error import LayerError, first_node_out_of, layer_errors
 from saliency_edge.export.range_scan import scan_ranges
-from saliency_edge.export.rounding import rounded_as_fp16
-from saliency_edge.export.to_fp16 import fp16_from_fp32, kept_fp32
+from saliency_edge.export.to_fp16 import fp16_from_fp32, kept_fp32, rounded_as_fp16
 from saliency_edge.export.to_onnx import contract_of
 from saliency_edge.runtime.errors import ArtifactError
 from seeded_networks import (

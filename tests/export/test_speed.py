@@ -14,8 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine_bundles import TINY, engine_files, tiny_bundle, tiny_model
-from saliency_edge.export.rivals import rival_bundles
-from saliency_edge.export.speed import Speed, measure_speed
+from saliency_edge.export.speed import Speed, measure_speed, rival_bundles
 from saliency_edge.export.tensorrt.build import EnginePlan
 from saliency_edge.runtime.backends.onnxruntime_backend import OnnxRuntimeModel
 from saliency_edge.runtime.bench.statistics import Interval
@@ -113,7 +112,7 @@ def test_a_rival_gets_an_engine_where_a_gpu_is_or_is_left_out(
     target: str, timed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("tensorrt_rtx", reason="no TensorRT-RTX here: pip install 'saliency-edge[rtx]'")
-    monkeypatch.setattr("saliency_edge.export.rivals.find_gpu", lambda: ORIN)
+    monkeypatch.setattr("saliency_edge.export.speed.find_gpu", lambda: ORIN)
     bundle = tiny_bundle(tmp_path / "toy")
     plan = EnginePlan(flavour="rtx", targets=(target,))
     lines: list[str] = []

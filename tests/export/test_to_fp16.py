@@ -15,8 +15,7 @@ from onnx import TensorProto, numpy_helper
 from saliency_edge.export.ort_session import ort_maps
 from saliency_edge.export.parity import Agreement, compare
 from saliency_edge.export.range_scan import RangeScan, scan_ranges
-from saliency_edge.export.rounding import rounded_as_fp16
-from saliency_edge.export.to_fp16 import fp16_from_fp32, kept_fp32
+from saliency_edge.export.to_fp16 import fp16_from_fp32, kept_fp32, rounded_as_fp16
 from saliency_edge.export.to_onnx import contract_of, onnx_from_checkpoint
 from saliency_edge.runtime.contract import Contract
 from saliency_edge.runtime.errors import ArtifactError, ParityError

@@ -18,8 +18,7 @@ from saliency_edge.export.int8.search_cache import SearchCache
 from saliency_edge.export.int8.start import Starter
 from saliency_edge.export.int8.trials import Trials
 from saliency_edge.export.range_scan import scan_ranges
-from saliency_edge.export.rounding import rounded_as_fp16
-from saliency_edge.export.to_fp16 import fp16_from_fp32, kept_fp32
+from saliency_edge.export.to_fp16 import fp16_from_fp32, kept_fp32, rounded_as_fp16
 
 OPEN = GateLimits(
     cc_mean=0, cc_worst=0, kldiv_mean=100, kldiv_worst=100, peak_shift_p95=1000, edge_cases=1000

@@ -10,7 +10,7 @@ import pytest
 
 from quantizing import seeded
 from saliency_edge.calib.calibrate import frame_hash
-from saliency_edge.export.int8.gate_frames import shipped_gate_frames, shipped_probes, unseen
+from saliency_edge.export.int8.gate import shipped_gate_frames, shipped_probes, unseen
 from saliency_edge.export.int8.options import Int8Options, SearchBudget
 from saliency_edge.export.int8.results import GateLimits
 from saliency_edge.export.int8.step import Int8Graphs, Int8Step, make_int8

@@ -17,8 +17,7 @@ from saliency_edge.export.ort_session import ort_maps
 from saliency_edge.export.parity import agreement, compare
 from saliency_edge.export.range_scan import scan_ranges
 from saliency_edge.export.report.page import SHOWN_FRAMES, Material, report_bundle
-from saliency_edge.export.rounding import rounded_as_fp16
-from saliency_edge.export.to_fp16 import kept_fp32
+from saliency_edge.export.to_fp16 import kept_fp32, rounded_as_fp16
 from saliency_edge.export.to_onnx import contract_of
 from saliency_edge.runtime.contract import Precision
 from seeded_networks import exported, frames_for, seeded_checkpoint, torch_maps
